@@ -1,0 +1,271 @@
+package comet
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	dbm "github.com/cometbft/cometbft-db"
+	cfg "github.com/cometbft/cometbft/config"
+	"github.com/cometbft/cometbft/mempool"
+	"github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/proxy"
+	"github.com/cometbft/cometbft/rpc/core"
+	"github.com/cometbft/cometbft/types"
+)
+
+const maxChainID = 50 // bytes; CometBFT's limit
+
+// Config is what a validator needs to know.
+type Config struct {
+	Home    string            // directory of keys, blocks and state; made on the first start
+	ChainID string            // 1 to 50 bytes; fixed on the first start
+	Admin   ed25519.PublicKey // registers origins; fixed on the first start
+	Log     *slog.Logger      // nil for slog.Default
+}
+
+// Node is a running validator. Its methods are safe for concurrent use.
+type Node struct {
+	conf    Config
+	app     *app
+	comet   *node.Node
+	env     *core.Environment // the stores behind comet
+	genesis *types.GenesisDoc
+	halted  chan struct{} // closed when consensus has ended, for good or ill
+
+	stop    sync.Once
+	stopErr error // written inside stop
+
+	reads   sync.RWMutex // held for reading while a store is read, so that none is closed
+	stopped bool         // guarded by reads
+}
+
+// Start runs the validator in conf.Home, creating its key and the genesis on
+// the first start, and returns when the chain is ready: every anchor in the
+// state is final. ctx bounds the start only; Stop ends the validator. A second
+// validator in the same home is refused.
+func Start(ctx context.Context, conf Config) (n *Node, err error) {
+	switch {
+	case conf.Home == "":
+		return nil, errors.New("chain home is not set")
+	case conf.ChainID == "" || len(conf.ChainID) > maxChainID:
+		return nil, fmt.Errorf("chain id of %d bytes, want 1 to %d", len(conf.ChainID), maxChainID)
+	}
+	if err := checkKey(conf.Admin); err != nil {
+		return nil, fmt.Errorf("chain administrator: %w", err)
+	}
+	if conf.Log == nil {
+		conf.Log = slog.Default()
+	}
+	if err := os.MkdirAll(conf.Home, 0o700); err != nil {
+		return nil, err
+	}
+	root := filepath.Join(conf.Home, "validator")
+	genesis, validator, err := prepare(conf, root)
+	if err != nil {
+		return nil, err
+	}
+
+	n = &Node{conf: conf, genesis: genesis, halted: make(chan struct{})}
+	var open []dbm.DB
+	defer func() {
+		if r := recover(); r != nil { // how CometBFT reports stores that contradict each other
+			err = fmt.Errorf("chain in %s does not start: %v", root, r)
+		}
+		if err != nil {
+			if n.app != nil {
+				err = errors.Join(err, n.app.close())
+			}
+			for _, db := range open {
+				_ = db.Close() // of a start that failed anyhow
+			}
+			n = nil
+		}
+	}()
+	c := settings(root)
+	// The block store's lock keeps a second process away from the journal.
+	blocks, err := cfg.DefaultDBProvider(&cfg.DBContext{ID: "blockstore", Config: c})
+	if err != nil {
+		return n, fmt.Errorf("block store in %s: %w\nhint: does another process run this validator?", root, err)
+	}
+	open = append(open, blocks)
+	dbs := func(d *cfg.DBContext) (dbm.DB, error) {
+		if d.ID == "blockstore" {
+			return blocks, nil
+		}
+		db, err := cfg.DefaultDBProvider(d)
+		if err == nil {
+			open = append(open, db)
+		}
+		return db, err
+	}
+	if n.app, err = openApp(filepath.Join(root, "data", "state.journal"), conf.ChainID, conf.Admin, conf.Log); err != nil {
+		return n, err
+	}
+	nodeKey, err := p2p.LoadNodeKey(c.NodeKeyFile())
+	if err != nil {
+		return n, err
+	}
+	n.comet, err = node.NewNodeWithContext(ctx, c, validator, nodeKey, proxy.NewLocalClientCreator(n.app),
+		func() (*types.GenesisDoc, error) { return genesis, nil },
+		dbs, node.DefaultMetricsProvider(c.Instrumentation), logger{conf.Log})
+	if err != nil {
+		return n, fmt.Errorf("chain in %s does not start: %w", root, err)
+	}
+	if n.env, err = n.comet.ConfigureRPC(); err != nil {
+		return n, err
+	}
+	alone := len(genesis.Validators) == 1
+	if err := repairWAL(c.Consensus.WalFile(), n.comet.BlockStore().Height(), validator, alone, conf.Log); err != nil {
+		return n, fmt.Errorf("consensus log in %s: %w", root, err)
+	}
+	if err := n.comet.Start(); err != nil {
+		return n, fmt.Errorf("chain in %s does not start: %w", root, err)
+	}
+	go func() {
+		defer close(n.halted)
+		if w, ok := n.env.ConsensusState.(interface{ Wait() }); ok {
+			w.Wait()
+		}
+	}()
+	if height, _ := n.app.next(); alone {
+		// The last block may have anchors whose time the next block fixes.
+		if waitErr := n.wait(ctx, height+n.owed(height)); waitErr != nil {
+			waitErr = errors.Join(waitErr, n.Stop())
+			n.app, open = nil, nil // closed
+			return n, waitErr
+		}
+	}
+	return n, nil
+}
+
+// owed is 1 if a block must follow height without being asked for: the first
+// one, and the one after a block that changed the state.
+func (n *Node) owed(height int64) int64 {
+	meta := n.comet.BlockStore().LoadBlockMeta(height)
+	n.app.mu.RLock()
+	defer n.app.mu.RUnlock()
+	if meta == nil || string(meta.Header.AppHash) != string(n.app.state.appHash[:]) {
+		return 1
+	}
+	return 0
+}
+
+// wait returns when block height is committed.
+func (n *Node) wait(ctx context.Context, height int64) error {
+	for {
+		now, changed := n.app.next()
+		if now >= height {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-n.halted:
+			return errHalted
+		case <-ctx.Done():
+			return fmt.Errorf("chain %s is at block %d, waiting for %d: %w", n.conf.ChainID, now, height, context.Cause(ctx))
+		}
+	}
+}
+
+var errHalted = errors.New("consensus has stopped\nhint: the log says why; a validator that cannot write or sign stops rather than guess")
+
+// Stop ends the validator and closes its files. Later calls return what the
+// first returned.
+func (n *Node) Stop() error {
+	n.stop.Do(func() {
+		n.reads.Lock()
+		n.stopped = true
+		n.reads.Unlock()
+		err := n.comet.Stop()
+		n.comet.Wait()
+		n.stopErr = errors.Join(err, n.app.close())
+	})
+	return n.stopErr
+}
+
+// Halted is closed when the validator has stopped making blocks, because of
+// Stop or because it could not write or sign.
+func (n *Node) Halted() <-chan struct{} { return n.halted }
+
+// Submit hands in a transaction and waits for its effect. When it returns nil
+// the effect is final: its block, the state and the block's time are on disk,
+// and a transaction whose effect was in force before counts as success.
+//
+// A [*Refusal] says that the rules forbid it. Any other error, an ended ctx
+// above all, says nothing about the outcome: the transaction may be committed
+// later. Submitting it again is harmless.
+func (n *Node) Submit(ctx context.Context, raw []byte) error {
+	t, err := decodeTx(raw)
+	if err != nil {
+		return err
+	}
+	for {
+		// The channel first, so that no block falls between check and wait.
+		_, changed := n.app.next()
+		switch r := n.app.check(raw); {
+		case r == nil:
+			err := n.comet.Mempool().CheckTx(raw, nil, mempool.TxInfo{})
+			if err != nil && !errors.Is(err, mempool.ErrTxInCache) && !errors.Is(err, mempool.ErrRecheckFull) {
+				return fmt.Errorf("mempool of chain %s: %w", n.conf.ChainID, err)
+			}
+		case r.Code == CodeAlready:
+			return n.wait(ctx, n.app.settled(t)+1)
+		default:
+			return r
+		}
+		select {
+		case <-changed:
+		case <-n.halted:
+			return errHalted
+		case <-ctx.Done():
+			return fmt.Errorf("chain %s has not taken the transaction yet: %w\nhint: it may still; ask for the head",
+				n.conf.ChainID, context.Cause(ctx))
+		}
+	}
+}
+
+// Anchor submits a signed checkpoint in the name of submitter and returns its
+// anchor, with Submit's promises and errors.
+func (n *Node) Anchor(ctx context.Context, submitter ed25519.PrivateKey, signed []byte) (Anchor, error) {
+	raw, err := NewAnchor(n.conf.ChainID, submitter, signed)
+	if err != nil {
+		return Anchor{}, err
+	}
+	if err := n.Submit(ctx, raw); err != nil {
+		return Anchor{}, err
+	}
+	c, err := parseCheckpoint(signed)
+	if err != nil {
+		return Anchor{}, err
+	}
+	all, err := n.Anchors(c.origin, c.size, 1)
+	if err != nil {
+		return Anchor{}, err
+	}
+	if len(all) != 1 || all[0].Size != c.size {
+		return Anchor{}, fmt.Errorf("chain %s lost the anchor of %q at size %d", n.conf.ChainID, c.origin, c.size)
+	}
+	return all[0], nil
+}
+
+// ChainID returns the chain's name.
+func (n *Node) ChainID() string { return n.conf.ChainID }
+
+// Validators returns how many validators vote.
+func (n *Node) Validators() int {
+	_, vals := n.env.ConsensusState.GetValidators()
+	return len(vals)
+}
+
+// Height returns the number of the newest block.
+func (n *Node) Height() int64 {
+	height, _ := n.app.next()
+	return height
+}
