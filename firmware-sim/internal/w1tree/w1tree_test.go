@@ -1,0 +1,217 @@
+package w1tree
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Lines printed by real buses, as people post them.
+func TestTextOfRealChips(t *testing.T) {
+	for _, c := range []struct {
+		milli int32
+		want  string
+	}{
+		{23125, "72 01 4b 46 7f ff 0e 10 57 : crc=57 YES\n72 01 4b 46 7f ff 0e 10 57 t=23125\n"},
+		{4250, "44 00 4b 46 7f ff 0c 10 94 : crc=94 YES\n44 00 4b 46 7f ff 0c 10 94 t=4250\n"},
+	} {
+		s := Convert(c.milli)
+		if got := s.Text(s); got != c.want {
+			t.Errorf("%d: got %q, want %q", c.milli, got, c.want)
+		}
+	}
+	const afterReset = "50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000\n"
+	if got := PoweredOn().Text(PoweredOn()); got != afterReset {
+		t.Errorf("got %q, want %q", got, afterReset)
+	}
+}
+
+func TestScratchpadBytes(t *testing.T) {
+	want := Scratchpad{
+		0x44, 0x00, // 68 sixteenths = 4.25 °C
+		0x4b, 0x46, // alarm bytes TH, TL
+		0x7f,             // 12 bits
+		0xff, 0x0c, 0x10, // reserved
+		0x94, // CRC-8
+	}
+	if got := Convert(4250); got != want {
+		t.Errorf("got % x, want % x", got, want)
+	}
+}
+
+// The table of the data sheet, and what rounding does between its steps.
+func TestConvert(t *testing.T) {
+	for _, c := range []struct {
+		milli int32
+		raw   uint16
+		read  int32
+	}{
+		{125000, 0x07d0, 125000}, {25062, 0x0191, 25062}, {10125, 0x00a2, 10125}, {500, 0x0008, 500}, {0, 0, 0},
+		{-500, 0xfff8, -500}, {-10125, 0xff5e, -10125}, {-25062, 0xfe6f, -25062}, {-55000, 0xfc90, -55000},
+		{4300, 0x0045, 4312}, {-8400, 0xff7a, -8375}, {31, 0, 0}, {32, 1, 62}, {-31, 0, 0}, {-32, 0xffff, -62},
+		{126000, 0x07d0, 125000}, {-60000, 0xfc90, -55000},
+	} {
+		s := Convert(c.milli)
+		if raw := uint16(s[0]) | uint16(s[1])<<8; raw != c.raw || s.Milli() != c.read {
+			t.Errorf("%d: register %#04x read as %d, want %#04x read as %d", c.milli, raw, s.Milli(), c.raw, c.read)
+		}
+		if CRC8(s[:]) != 0 { // a checksum followed by itself leaves nothing
+			t.Errorf("%d: CRC of % x is not right", c.milli, s)
+		}
+	}
+	if CRC8([]byte{0x02, 0x1c, 0xb8, 0x01, 0, 0, 0}) != 0xa2 { // Maxim application note 27
+		t.Error("CRC-8 disagrees with application note 27")
+	}
+}
+
+func read(t *testing.T, root, id string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, id, "w1_slave"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestFaults(t *testing.T) {
+	root := t.TempDir()
+	id, other := SlaveID(0x45a1b2c), SlaveID(1<<48|2)
+	if id != "28-0000045a1b2c" || other != "28-000000000002" {
+		t.Fatalf("ids %s and %s", id, other)
+	}
+	tree, err := New(root, id, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(f Fault) {
+		t.Helper()
+		if err := tree.Set(id, 4250, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const good = "44 00 4b 46 7f ff 0c 10 94"
+	for _, c := range []struct {
+		fault Fault
+		want  string
+	}{
+		{None, good + " : crc=94 YES\n" + good + " t=4250\n"},
+		{CRC, "4c 00 4b 46 7f ff 0c 10 94 : crc=be NO\n" + good + " t=4750\n"},
+		{Empty, ""},
+		{AllZero, "00 00 00 00 00 00 00 00 00 : crc=00 YES\n00 00 00 00 00 00 00 00 00 t=0\n"},
+		{PowerOn, PoweredOn().Text(PoweredOn())},
+		{None, good + " : crc=94 YES\n" + good + " t=4250\n"},
+	} {
+		set(c.fault)
+		if got := read(t, root, id); got != c.want {
+			t.Errorf("%v: got %q, want %q", c.fault, got, c.want)
+		}
+	}
+	set(Gone)
+	set(Gone) // twice is once
+	if found, _ := filepath.Glob(filepath.Join(root, "28-*")); len(found) != 1 {
+		t.Errorf("with one of two chips gone the bus shows %v", found)
+	}
+	set(None)
+	read(t, root, id)
+	if err := tree.Set("28-nobody", 0, None); err == nil {
+		t.Error("a chip nobody plugged took a value")
+	}
+	if err := tree.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(root); len(left) != 0 {
+		t.Errorf("after Close %v is left", left)
+	}
+}
+
+func TestNewClearsAnEarlierRun(t *testing.T) {
+	root := t.TempDir()
+	if _, err := New(root, SlaveID(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(root, SlaveID(2)); err != nil { // the first was never closed
+		t.Fatal(err)
+	}
+	if found, _ := filepath.Glob(filepath.Join(root, "28-*")); len(found) != 1 || filepath.Base(found[0]) != SlaveID(2) {
+		t.Errorf("the bus shows %v, want %s alone", found, SlaveID(2))
+	}
+	if _, err := New(t.TempDir(), SlaveID(1), SlaveID(1)); err == nil {
+		t.Error("two chips with one id")
+	}
+	// A directory with something else in it is not ours to remove.
+	if err := os.WriteFile(filepath.Join(root, SlaveID(2), "keep"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(root, SlaveID(3)); err == nil {
+		t.Error("removed a foreign file")
+	}
+}
+
+// A reader that polls while values change finds a whole file every time.
+func TestNeverHalfAFile(t *testing.T) {
+	root, id := t.TempDir(), SlaveID(7)
+	tree, err := New(root, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error)
+	go func() {
+		var err error
+		for i := range int32(500) {
+			if err = tree.Set(id, i*63, None); err != nil {
+				break
+			}
+		}
+		written <- err
+	}()
+	for {
+		select {
+		case err := <-written:
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		default:
+		}
+		text := read(t, root, id)
+		if lines := strings.Split(text, "\n"); len(lines) != 3 || !strings.HasSuffix(lines[0], " YES") || !strings.Contains(lines[1], " t=") {
+			t.Fatalf("read %q", text)
+		}
+	}
+}
+
+func TestParseControl(t *testing.T) {
+	got, err := ParseControl("# second probe\n\n2 gone\n1 85", 3)
+	if err != nil || len(got) != 3 || got[0] != PowerOn || got[1] != Gone || got[2] != None {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for text, want := range map[string]string{
+		"4 gone":                          `line 1: no probe "4", want 1 to 3`,
+		"x gone":                          `no probe "x"`,
+		"\n1":                             "line 2: 1 words",
+		"1 melt":                          `no fault "melt", want one of none, crc`,
+		"1 crc\n1 gone":                   "line 2: probe 1 a second time",
+		strings.Repeat("#", MaxControl+1): "16385 bytes, at most 16384",
+	} {
+		if _, err := ParseControl(text, 3); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: got %v, want %q in it", text, err, want)
+		}
+	}
+}
+
+func FuzzParseControl(f *testing.F) {
+	f.Add("1 gone\n2 crc\n")
+	f.Add("# a\n\n3 none")
+	f.Fuzz(func(t *testing.T, text string) {
+		faults, err := ParseControl(text, 3)
+		if err == nil && len(faults) != 3 {
+			t.Errorf("%d faults for 3 probes", len(faults))
+		}
+		for _, fault := range faults {
+			if back, err := ParseFault(fault.String()); err != nil || back != fault {
+				t.Errorf("%v is read as %v, %v", fault, back, err)
+			}
+		}
+	})
+}

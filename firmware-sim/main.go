@@ -1,0 +1,111 @@
+// Command firmware-sim is the hardware of a few sites without the hardware:
+// DS18B20 chips as a Linux 1-Wire tree and RFID readers that speak LLRP.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"trailmark/firmware-sim/app"
+	"trailmark/internal/command"
+)
+
+const envPrefix = "FIRMWARE_SIM"
+
+func main() { command.Main("firmware-sim", run) }
+
+const intro = `usage: firmware-sim run [flags]
+
+Runs the sensors of a few zones until it is interrupted: temperature chips as
+files of the Linux 1-Wire bus, and one LLRP reader per zone that hears a pallet
+travel from zone to zone. Prints one JSON line on what travels and one per zone
+on standard output, a log on standard error.
+
+Example: three zones in ./sim, readers on 5084 to 5086, one probe unplugged for
+ten seconds half a minute after the start:
+
+  firmware-sim run --dir sim --fault dc:1:gone@30s+10s
+
+At run time a line such as "1 crc" in the zone's file "faults" breaks probe 1;
+removing the file mends it. Faults: crc, empty, allzero, 85, gone.
+
+Every flag can come from the environment: FIRMWARE_SIM_LLRP_BASE is --llrp-base.
+`
+
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	name := ""
+	if len(args) > 0 {
+		name, args = args[0], args[1:]
+	}
+	c, flags := newFlags()
+	switch name {
+	case "run":
+	case "", "help", "-h", "-help", "--help":
+		args = []string{"--help"}
+	default:
+		return command.Usagef("unknown command %q, want: firmware-sim run [flags]", name)
+	}
+	if err := command.Parse(flags, args, environ, envPrefix, intro, stdout); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return command.Usagef("unexpected argument %q", flags.Arg(0))
+	}
+	config, err := c.config()
+	if err != nil {
+		return command.Usagef("%v", err)
+	}
+	return app.Run(ctx, config, stdout, slog.New(slog.NewTextHandler(stderr, nil)))
+}
+
+// settings is a Config and the flags that are no plain field of it.
+type settings struct {
+	app.Config
+	offsets []int
+}
+
+func newFlags() (*settings, *flag.FlagSet) {
+	c := &settings{Config: app.Default()}
+	f := command.NewFlags("firmware-sim run")
+	f.StringVar(&c.Dir, "dir", c.Dir, "`folder` with one folder per zone; made if missing")
+	f.Func("zones", "the zones in the order of the route, as `id=name,...` (default origin, dc and shop)", func(s string) (err error) {
+		c.Zones, err = app.ParseZones(s)
+		return err
+	})
+	f.IntVar(&c.Probes, "probes", c.Probes, "temperature chips per zone")
+	f.IntVar(&c.Items, "items", c.Items, "tagged items on the pallet")
+	f.StringVar(&c.LLRPBase, "llrp-base", c.LLRPBase, "`address:port` of the first reader, the next has port+1; port 0: any")
+	f.StringVar(&c.Replay, "replay", c.Replay, "logger export `file` to replay, or none for the built-in model\n(default the first "+app.ReplayGlob+", else the model)")
+	f.Func("offsets", "`reading` of the export each zone starts with, separated by commas\n(default 1314,818,3042 for the default zones, which is calm, a breach of\n8 °C, calm in the export named above; other zones spread evenly)", func(s string) (err error) {
+		c.offsets, err = app.ParseOffsets(s)
+		return err
+	})
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "of everything random, and of the chips' serials")
+	f.DurationVar(&c.Step, "step", c.Step, "how long a chip keeps one value")
+	f.DurationVar(&c.Lead, "lead", c.Lead, "before the pallet reaches the first zone")
+	f.DurationVar(&c.Stay, "stay", c.Stay, "of the pallet in each zone")
+	f.DurationVar(&c.Travel, "travel", c.Travel, "from zone to zone")
+	f.DurationVar(&c.Door, "door", c.Door, "of a stay spent in the doorway, at either end")
+	f.Float64Var(&c.Speed, "speed", c.Speed, "the route runs this many times as fast")
+	f.IntVar(&c.Miss, "miss", c.Miss, "of a thousand inventory rounds, those in which a tag is not heard")
+	f.Func("fault", "break a probe: `zone:probe:kind@after+for`, may be repeated", func(s string) error {
+		p, err := app.ParseFaultPlan(s)
+		c.Faults = append(c.Faults, p)
+		return err
+	})
+	return c, f
+}
+
+// config joins what several flags say together.
+func (c *settings) config() (app.Config, error) {
+	if len(c.offsets) > len(c.Zones) {
+		return c.Config, fmt.Errorf("offsets: %d of them for %d zones", len(c.offsets), len(c.Zones))
+	}
+	for i, offset := range c.offsets {
+		c.Zones[i].Offset = offset
+	}
+	return c.Config, c.Check()
+}
