@@ -128,12 +128,12 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 	if err := n.comet.Start(); err != nil {
 		return n, fmt.Errorf("chain in %s does not start: %w", root, err)
 	}
-	go func() {
-		defer close(n.halted)
-		if w, ok := n.env.ConsensusState.(interface{ Wait() }); ok {
+	go func(halted chan<- struct{}, consensus core.Consensus) {
+		defer close(halted)
+		if w, ok := consensus.(interface{ Wait() }); ok {
 			w.Wait()
 		}
-	}()
+	}(n.halted, n.env.ConsensusState)
 	if height, _ := n.app.next(); alone {
 		// The last block may have anchors whose time the next block fixes.
 		if waitErr := n.wait(ctx, height+n.owed(height)); waitErr != nil {

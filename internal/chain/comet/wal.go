@@ -19,8 +19,8 @@ import (
 // CometBFT stores a block, then writes the marker. Killed in between, it starts
 // again without the marker and can no longer replay the next block's messages:
 // a second kill there leaves a lone validator with a vote that it must not
-// repeat and cannot find, and it waits for itself for ever. (Seen three times in
-// a few hundred kills.) Without the marker the WAL has nothing that matters: it
+// repeat and cannot find, and it waits for itself for ever; a few hundred kills
+// were enough to see it. Without the marker the WAL has nothing that matters: it
 // ends with a block that is stored.
 //
 // Should such a vote exist all the same, a lone validator takes it back: it is

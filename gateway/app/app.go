@@ -1,0 +1,479 @@
+// Package app wires the gateway: broker, ingest, store, ledger, chain and pages.
+package app
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"trailmark/gateway/internal/anchoring"
+	"trailmark/gateway/internal/broker"
+	"trailmark/gateway/internal/enrol"
+	"trailmark/gateway/internal/ingest"
+	"trailmark/gateway/internal/journey"
+	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/sequence"
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/chain/comet"
+	"trailmark/internal/dcbor"
+	"trailmark/internal/keyfile"
+	"trailmark/passport"
+	"trailmark/statement"
+)
+
+// Config is what `gateway run` needs.
+type Config struct {
+	Dir             string
+	HTTP            string // address:port of pages, passports and enrolment
+	MQTT            string // address:port of the broker
+	Base            string // public URL in QR codes, "": http://<HTTP>
+	BrokerURL       string // told to devices, "": mqtt://<MQTT>
+	AnchorEvery     time.Duration
+	CheckpointEvery time.Duration
+}
+
+// Default works bare, on loopback.
+func Default() Config {
+	return Config{Dir: "data", HTTP: "127.0.0.1:8080", MQTT: "127.0.0.1:1883", AnchorEvery: time.Minute, CheckpointEvery: time.Second}
+}
+
+// Ready is told when the gateway takes messages and requests.
+type Ready struct {
+	URL    string
+	Broker string
+}
+
+// gateway is everything that runs; each part is safe for concurrent use or owned
+// by one goroutine of Run.
+type gateway struct {
+	conf    Config
+	org     enrol.Organisation
+	log     *slog.Logger
+	keys    *enrol.Keys
+	logKey  statement.Key
+	trust   *passport.Trust
+	store   *store.Store
+	ledger  *ledger.Ledger
+	node    *comet.Node
+	runner  *anchoring.Runner
+	broker  *broker.Broker
+	ingest  *ingest.Ingest
+	seq     *sequence.Sequencer
+	office  *enrol.Office
+	journey *journey.Composer
+	started time.Time
+
+	mu       sync.Mutex
+	reminded map[statement.Hash]time.Time // when a device was last sent the plan or asked to resend; guarded by mu
+}
+
+// Run runs a gateway until ctx ends. ready is called once.
+func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) error {
+	org, err := loadOrganisation(conf.Dir)
+	if err != nil {
+		return err
+	}
+	g := &gateway{conf: conf, org: org, log: log, started: time.Now(), reminded: map[statement.Hash]time.Time{}}
+	// The port first: it is what is wrong most often, and costs nothing to find out.
+	ln, err := net.Listen("tcp", conf.HTTP)
+	if err != nil {
+		return fmt.Errorf("%w\nhint: choose another with --http", err)
+	}
+	defer ln.Close()
+	if g.conf.Base == "" {
+		g.conf.Base = "http://" + ln.Addr().String()
+	}
+	defer g.close()
+	if err := g.open(ctx); err != nil {
+		return err
+	}
+	handler, err := g.handler()
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	ready(Ready{URL: "http://" + ln.Addr().String(), Broker: "mqtt://" + g.broker.Addr()})
+
+	// Producers end with ctx; the server after them, so that a last request is
+	// answered.
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return g.consume(ctx) })
+	work.Go(func() error { return g.seq.Run(ctx) })
+	work.Go(func() error { return g.runner.Run(ctx) })
+	work.Go(func() error { return g.inbox(ctx) })
+	work.Go(func() error {
+		select {
+		case <-g.node.Halted():
+			if ctx.Err() == nil {
+				return errors.New("the chain's validator stopped; see the log above")
+			}
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	work.Go(func() error {
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	err = work.Wait()
+	stop, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return errors.Join(err, srv.Shutdown(stop))
+}
+
+// open brings up every part, the chain before the ledger: what is anchored
+// decides whether the ledger may sign.
+func (g *gateway) open(ctx context.Context) (err error) {
+	own := filepath.Join(g.conf.Dir, ownDir)
+	if g.keys, err = enrol.LoadKeys(g.conf.Dir, g.org, time.Now); err != nil {
+		return err
+	}
+	key, err := ledger.LoadKeyFile(filepath.Join(own, "log.key"))
+	if err != nil {
+		return err
+	}
+	if g.logKey, err = statement.NewKey(key.PublicKey()); err != nil {
+		return err
+	}
+	receipts, err := statement.NewSigner(key.CryptoSigner())
+	if err != nil {
+		return err
+	}
+	if g.store, err = store.Open(ctx, own); err != nil {
+		return err
+	}
+	chain, err := g.chain(ctx, own, key.VerifierKey())
+	if err != nil {
+		return err
+	}
+	g.trust = g.keys.Trust(g.logKey, uint64(g.node.Validators()))
+	if err := g.openLedger(ctx, own, key, chain); err != nil {
+		return err
+	}
+	ring := statement.NewKeyring(g.org.Audience(), g.keys.Authority.Key())
+	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
+		return err
+	}
+	// The broker's own store need not sync each write: a device sends again what
+	// it holds no receipt for.
+	if g.broker, err = broker.Start(ctx, broker.Options{Dir: filepath.Join(own, "broker"), MQTTAddr: g.conf.MQTT,
+		Tenant: g.org.Tenant, Auth: g.login, SyncEvery: time.Second, Log: g.log}); err != nil {
+		return err
+	}
+	if g.conf.BrokerURL == "" {
+		g.conf.BrokerURL = "mqtt://" + g.broker.Addr()
+	}
+	if g.seq, err = sequence.New(ctx, g.store, g.ledger, g.post, g.log); err != nil {
+		return err
+	}
+	g.office = enrol.NewOffice(g.org, g.keys, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post)
+	g.journey = journey.New(g.store, g.ledger, receipts)
+	if g.runner, err = anchoring.New(anchoring.Options{Chain: chain, Origin: g.org.Origin, Every: g.conf.AnchorEvery,
+		Newest: g.newest, Record: g.record, Log: g.log}); err != nil {
+		return err
+	}
+	return g.sweep(ctx) // the founding identities, before anybody asks for a plan
+}
+
+// chain starts the embedded validator and registers the ledger's origin.
+func (g *gateway) chain(ctx context.Context, own, vkey string) (anchoring.Chain, error) {
+	key := func(name string) (ed25519.PrivateKey, error) {
+		s, _, err := keyfile.LoadOrCreate(filepath.Join(own, name))
+		if err != nil {
+			return nil, err
+		}
+		priv, ok := s.(ed25519.PrivateKey)
+		if !ok {
+			return nil, fmt.Errorf("%s: want an Ed25519 key in a file", name)
+		}
+		return priv, nil
+	}
+	admin, err := key("chain-admin.pem")
+	if err != nil {
+		return nil, err
+	}
+	submitter, err := key("chain-submitter.pem")
+	if err != nil {
+		return nil, err
+	}
+	if g.node, err = comet.Start(ctx, comet.Config{Home: filepath.Join(own, "chain"), ChainID: g.org.ChainID,
+		Admin: admin.Public().(ed25519.PublicKey), Log: g.log}); err != nil {
+		return nil, err
+	}
+	if _, known := g.node.Registration(g.org.Origin); !known {
+		tx, err := comet.NewRegister(g.org.ChainID, admin, comet.Registration{Revision: 1, Origin: g.org.Origin, LogKey: vkey,
+			Submitters: []ed25519.PublicKey{submitter.Public().(ed25519.PublicKey)}})
+		if err != nil {
+			return nil, err
+		}
+		if err := g.node.Submit(ctx, tx); err != nil {
+			return nil, fmt.Errorf("registering the ledger on the chain: %w", err)
+		}
+	}
+	return anchoring.NewComet(g.node, submitter), nil
+}
+
+// openLedger refuses a ledger that the chain knows better.
+func (g *gateway) openLedger(ctx context.Context, own string, key *ledger.Key, chain anchoring.Chain) error {
+	guard := func(ctx context.Context, l *ledger.Ledger) error {
+		size, err := l.Size(ctx)
+		if err != nil {
+			return err
+		}
+		return anchoring.GuardTree(ctx, chain, g.org.Origin, size, func(ctx context.Context, n uint64) ([32]byte, bool, error) {
+			root, err := l.Root(ctx, n)
+			return root, err == nil, err
+		})
+	}
+	l, err := ledger.Open(ctx, ledger.Options{Dir: filepath.Join(own, "ledger"), Key: key, CheckpointInterval: g.conf.CheckpointEvery, Log: g.log})
+	if err != nil {
+		return err
+	}
+	g.ledger = l
+	return guard(ctx, l)
+}
+
+func (g *gateway) close() {
+	if g.broker != nil {
+		g.broker.Stop()
+	}
+	if g.ledger != nil {
+		if err := g.ledger.Close(); err != nil {
+			g.log.Error("closing the ledger", "err", err)
+		}
+	}
+	if g.node != nil {
+		if err := g.node.Stop(); err != nil {
+			g.log.Error("stopping the chain", "err", err)
+		}
+	}
+	if g.store != nil {
+		if err := g.store.Close(); err != nil {
+			g.log.Error("closing the store", "err", err)
+		}
+	}
+}
+
+// login checks a device's password at the broker.
+func (g *gateway) login(kid, password string) bool {
+	id, err := parseKid(kid)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	want, err := g.store.Login(ctx, id)
+	if err != nil {
+		return false
+	}
+	got := sha256.Sum256([]byte(password))
+	return subtle.ConstantTimeCompare(want, got[:]) == 1
+}
+
+func parseKid(s string) (h statement.Hash, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(h) {
+		return h, fmt.Errorf("%q is no key id", s)
+	}
+	copy(h[:], b)
+	return h, nil
+}
+
+func (g *gateway) post(ctx context.Context, kid statement.Hash, message []byte) error {
+	return g.broker.Publish(ctx, kid.String(), message)
+}
+
+// gate is the ingest that enrolment writes through; the ledger hears of it.
+type gate struct{ g *gateway }
+
+func (t gate) Add(ctx context.Context, ss ...*statement.Statement) error {
+	if err := t.g.ingest.Add(ctx, ss...); err != nil {
+		return err
+	}
+	t.g.seq.Wake()
+	return nil
+}
+
+func (t gate) Identity(kid statement.Hash) (*statement.Identity, bool) {
+	return t.g.ingest.Identity(kid)
+}
+
+// consume takes messages from the broker into the store. A message is
+// acknowledged after its commit, so that a crash brings it again; a store that
+// fails ends the gateway, loudly.
+func (g *gateway) consume(ctx context.Context) error {
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err := g.broker.Consume(inner, func(ctx context.Context, ms []broker.Message) {
+		if err := g.handle(ctx, ms); err != nil {
+			for _, m := range ms {
+				_ = m.Nak()
+			}
+			cancel(err)
+		}
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	if cause := context.Cause(inner); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
+	in := make([]ingest.Message, len(ms))
+	for i, m := range ms {
+		kid, err := parseKid(m.Kid)
+		if err != nil {
+			return err // the broker lets nobody else in
+		}
+		in[i] = ingest.Message{KeyID: kid, Data: m.Data}
+	}
+	out, err := g.ingest.Handle(ctx, in)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	for i, m := range ms {
+		if err := m.Ack(); err != nil {
+			g.log.Warn("message not acknowledged; it will come again", "err", err)
+		}
+		if len(out[i].Receipts) > 0 {
+			g.seq.Owe(out[i].KeyID, out[i].Receipts...)
+		}
+		g.remind(ctx, out[i])
+	}
+	return nil
+}
+
+// remind sends a device the newest plan when it works by an older one, and asks
+// for frames that are missing; each at most every few seconds.
+func (g *gateway) remind(ctx context.Context, out ingest.Outcome) {
+	newest, err := g.office.NewestPlan(ctx)
+	stale := err == nil && out.Plan != nil && *out.Plan != newest
+	if !stale && out.ResendFrom == nil {
+		return
+	}
+	g.mu.Lock()
+	again := time.Since(g.reminded[out.KeyID]) < 3*time.Second
+	if !again {
+		g.reminded[out.KeyID] = time.Now()
+	}
+	g.mu.Unlock()
+	if again {
+		return
+	}
+	if stale {
+		if msg, err := g.office.PlanMessage(ctx); err == nil {
+			err = g.post(ctx, out.KeyID, msg)
+			g.log.Debug("plan sent", "device", out.KeyID.String()[:16], "err", err)
+		}
+	}
+	if out.ResendFrom != nil {
+		msg := dcbor.MustMarshal(statement.Resend{Type: statement.DownResend, Epoch: out.Epoch, From: *out.ResendFrom})
+		err := g.post(ctx, out.KeyID, msg)
+		g.log.Info("frames asked for again", "device", out.KeyID.String()[:16], "from", *out.ResendFrom, "err", err)
+	}
+}
+
+// newest is the checkpoint to anchor: nil until there is one.
+func (g *gateway) newest(ctx context.Context) ([]byte, error) {
+	size, err := g.ledger.Size(ctx)
+	if err != nil || size == 0 {
+		return nil, err
+	}
+	return g.ledger.Checkpoint(ctx)
+}
+
+// record keeps an anchor and tells every device of its block.
+func (g *gateway) record(ctx context.Context, a anchoring.Anchor) error {
+	note, err := comet.Note(a.Tx)
+	if err != nil {
+		return err
+	}
+	if err := g.store.Update(ctx, func(tx *store.Tx) error {
+		return tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: a.ChainID, Root: a.Root, Height: a.Height,
+			Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note})
+	}); err != nil {
+		return err
+	}
+	g.seq.Anchored(note, a.Size, dcbor.MustMarshal(statement.Final{Type: statement.DownFinal, After: statement.After{Origin: sha256.Sum256([]byte(a.Origin)),
+		Size: a.Size, Root: a.Root, ChainID: a.ChainID, Height: uint64(a.Height), BlockHash: a.BlockHash}}))
+	return nil
+}
+
+// inbox takes in statements that were signed elsewhere and left as files.
+func (g *gateway) inbox(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+		if err := g.sweep(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (g *gateway) sweep(ctx context.Context) error {
+	names, err := filepath.Glob(filepath.Join(g.conf.Dir, inboxDir, "*.cose"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := g.take(ctx, name); err != nil {
+			g.log.Error("statement in the inbox refused", "file", name, "err", err)
+			if err := os.Rename(name, name+".refused"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g *gateway) take(ctx context.Context, name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.Size() > statement.MaxSize {
+		return fmt.Errorf("%d bytes are over the limit of %d", info.Size(), statement.MaxSize)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	s, err := statement.Parse(data)
+	if err != nil {
+		return err
+	}
+	if err := (gate{g}).Add(ctx, s); err != nil {
+		return err
+	}
+	return os.Rename(name, strings.TrimSuffix(name, ".cose")+".taken")
+}

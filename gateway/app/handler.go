@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"trailmark/gateway/internal/api"
+	"trailmark/gateway/internal/enrol"
+	"trailmark/gateway/internal/journey"
+	"trailmark/internal/epc"
+)
+
+func (g *gateway) handler() (http.Handler, error) {
+	trust, err := g.trust.Encode()
+	if err != nil {
+		return nil, err
+	}
+	pages := api.New(api.Options{
+		Compose: func(ctx context.Context, item epc.Link) ([]byte, error) {
+			data, err := g.journey.Item(ctx, item)
+			if errors.Is(err, journey.ErrNotYet) {
+				return nil, api.ErrNotYet
+			}
+			return data, err
+		},
+		Trust: g.trust, TrustFile: trust, Enrol: g.enrol, Status: g.status,
+		Ledger: g.ledger.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	mux.HandleFunc("GET /api/figures", g.figures)
+	return mux, nil
+}
+
+// enrol reads an enrolment and answers it.
+func (g *gateway) enrol(ctx context.Context, body []byte) ([]byte, error) {
+	var env enrol.Envelope
+	if err := json.Unmarshal(body, &env); err != nil {
+		return nil, &api.ClientError{Status: http.StatusBadRequest, Detail: "enrolment is not JSON with body and proof: " + err.Error()}
+	}
+	resp, err := g.office.Enrol(ctx, env)
+	var refused *enrol.Refusal
+	if errors.As(err, &refused) {
+		return nil, &api.ClientError{Status: http.StatusForbidden, Detail: refused.Error()}
+	} else if err != nil {
+		return nil, err
+	}
+	return json.Marshal(resp)
+}
+
+// figures answers with the gateway's counts, for scripts.
+func (g *gateway) figures(w http.ResponseWriter, r *http.Request) {
+	f, err := g.count(r.Context())
+	if err != nil {
+		g.log.Error("figures", "err", err)
+		http.Error(w, "figures are not available", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(f); err != nil {
+		g.log.Debug("figures not sent", "err", err)
+	}
+}
+
+// figures are what scripts ask for.
+type figures struct {
+	Readings   uint64            `json:"readings"`
+	Statements uint64            `json:"statements"`
+	LedgerSize uint64            `json:"ledger_size"`
+	Anchored   uint64            `json:"anchored_size"`
+	Height     int64             `json:"anchored_height"`
+	Counters   map[string]uint64 `json:"counters"`
+}
+
+func (g *gateway) count(ctx context.Context) (f figures, err error) {
+	if f.Readings, err = g.store.Readings(ctx); err != nil {
+		return f, err
+	}
+	if f.Statements, err = g.store.Count(ctx); err != nil {
+		return f, err
+	}
+	if f.LedgerSize, err = g.ledger.Size(ctx); err != nil {
+		return f, err
+	}
+	last := g.runner.Status().Last
+	f.Anchored, f.Height = last.Size, last.Height
+	f.Counters = g.ingest.Counters.Snapshot()
+	return f, nil
+}

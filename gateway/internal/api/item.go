@@ -1,0 +1,250 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/piglig/go-qr"
+
+	"trailmark/internal/epc"
+	"trailmark/passport"
+	"trailmark/statement"
+)
+
+// link is the item that an address names.
+func link(gtin, serial string) (epc.Link, error) {
+	l, err := epc.ParseDigitalLinkPath("/01/" + url.PathEscape(gtin) + "/21/" + url.PathEscape(serial))
+	if err != nil {
+		hint := "the address is /01/{14 digits of GTIN}/21/{serial number}, as in the item's QR code"
+		if n := len(gtin); n == 8 || n == 12 || n == 13 {
+			hint = fmt.Sprintf("a barcode of %d digits is written with %d zeros before it", n, 14-n)
+		}
+		return l, &ClientError{http.StatusBadRequest, strings.TrimPrefix(err.Error(), "epc: ") + "\nhint: " + hint}
+	}
+	return l, nil
+}
+
+func (s *server) item(w http.ResponseWriter, r *http.Request) error {
+	item, err := link(r.PathValue("gtin"), r.PathValue("serial"))
+	if err != nil {
+		return err
+	}
+	download := r.URL.Query().Has("passport")
+	kind := passport.MediaType
+	if !download {
+		w.Header().Add("Vary", "Accept, Accept-Language")
+		if kind = choose(r, "text/html", passport.MediaType); kind == "" {
+			return &ClientError{http.StatusNotAcceptable, "this address gives text/html or " + passport.MediaType}
+		}
+	}
+	data, err := s.Compose(r.Context(), item)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-cache")
+	if kind == passport.MediaType {
+		if download {
+			w.Header().Set("Content-Disposition", `attachment; filename="`+filename(item)+`"`)
+		}
+		return write(w, passport.MediaType, data)
+	}
+	s.render(w, r, http.StatusOK, "item.html", s.itemView(r, item, data))
+	return nil
+}
+
+// filename is safe in a header and in every file system.
+func filename(item epc.Link) string {
+	serial := strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' {
+			return c
+		}
+		return '_'
+	}, item.Serial)
+	return item.GTIN + "-" + serial + ".passport"
+}
+
+// itemView is what item.html shows.
+type itemView struct {
+	view
+	Item    epc.Link
+	Path    string // of the Digital Link, escaped
+	Address string // the Digital Link
+	File    string // name of the file to download
+	Size    int    // bytes of the passport
+	Tone    string // good, bad, doubt, none: the class of the verdict's colour
+	Mark    string // a sign for it
+	Word    string // the verdict in a word
+	Says    string // the verdict in a sentence
+
+	Code   passport.Code // of a refusal; the rest is then empty
+	Reason string        // what was refused, for an engineer
+
+	V         *passport.Verdict
+	Simulated bool
+	Legs      []legView
+	Sections  []passport.Section // whatever is not shown as legs
+	Technical []passport.Section // every leg's lines
+	Zone      string             // offset of the times from UTC
+	now       func(ms int64) string
+}
+
+type legView struct {
+	passport.Leg
+	Channels []channelView
+	Withheld []passport.Withheld
+	Gap      int64 // ms since the leg before, < 0: they overlap
+	First    bool
+}
+
+type channelView struct {
+	passport.ChannelFacts
+	Bar    bar
+	Beyond bool // an extreme is beyond a limit of the rule
+	Over   []passport.LimitFacts
+}
+
+func (s *server) itemView(r *http.Request, item epc.Link, data []byte) itemView {
+	p := itemView{view: s.view(r), Item: item, Path: item.Path(), File: filename(item), Size: len(data), Address: strings.TrimRight(s.Base, "/") + item.Path()}
+	v, err := passport.Verify(data, s.Trust)
+	if err == nil && (v.Item.GTIN != item.GTIN || v.Item.Serial != item.Serial) {
+		v, err = nil, fmt.Errorf("the file is of item %s %s", v.Item.GTIN, v.Item.Serial)
+		p.Code = passport.CodeItem
+	}
+	if err != nil {
+		var refusal *passport.Refusal
+		if errors.As(err, &refusal) {
+			p.Code = refusal.Code
+		}
+		p.Reason = err.Error()
+		p.Tone, p.Mark, p.Word, p.Says = "bad", "✕", p.L.Say("未通过核验", "Does not verify"), p.Code.Sentence(p.L)
+		p.Title = p.Word
+		return p
+	}
+	p.V, p.Says = v, v.Sentence(p.L)
+	switch v.Outcome {
+	case passport.Kept:
+		p.Tone, p.Mark, p.Word = "good", "✓", p.L.Say("符合标准", "Within the rule")
+	case passport.Beyond:
+		p.Tone, p.Mark, p.Word = "bad", "!", p.L.Say("有超标", "Beyond the rule")
+	case passport.Incomplete:
+		p.Tone, p.Mark, p.Word = "doubt", "?", p.L.Say("记录不完整", "Incomplete")
+	default:
+		p.Tone, p.Mark, p.Word = "none", "–", p.L.Say("无法判定", "Not judged")
+	}
+	p.Title = p.Word
+	if v.Product != nil {
+		p.Title = v.Product.Name.In(string(p.L)) + " · " + p.Word
+	}
+	p.Simulated = slices.ContainsFunc(v.Devices, func(d passport.DeviceFacts) bool { return d.Simulated })
+	for i, leg := range v.Legs {
+		lv := legView{Leg: leg, First: i == 0}
+		if i > 0 {
+			lv.Gap = leg.From - v.Legs[i-1].To
+		}
+		for _, ch := range leg.Channels {
+			lv.Channels = append(lv.Channels, channelOf(p.L, v.Product, ch))
+		}
+		for _, wh := range v.Withheld {
+			if wh.Leg == i {
+				lv.Withheld = append(lv.Withheld, wh)
+			}
+		}
+		p.Legs = append(p.Legs, lv)
+	}
+	for _, sec := range v.Explain(p.L, s.Location) {
+		switch sec.Topic {
+		case passport.TopicItem:
+		case passport.TopicLeg:
+			p.Technical = append(p.Technical, sec)
+		default:
+			p.Sections = append(p.Sections, sec)
+		}
+	}
+	if len(v.Legs) > 0 {
+		p.Zone = time.UnixMilli(v.Legs[0].From).In(s.Location).Format("UTC-07:00")
+	}
+	p.now = func(ms int64) string { return time.UnixMilli(ms).In(s.Location).Format("2006-01-02 15:04") }
+	return p
+}
+
+// channelOf compares a channel with the brand's rule, or with the site's limits
+// where the brand has none for its unit.
+func channelOf(l passport.Lang, product *passport.ProductFacts, ch passport.ChannelFacts) channelView {
+	v := channelView{ChannelFacts: ch}
+	var lo, hi *int64
+	if product != nil {
+		lo, hi = product.Band(ch.Unit)
+		v.Beyond = lo != nil && ch.Min <= *lo || hi != nil && ch.Max >= *hi
+	}
+	ours := lo != nil || hi != nil
+	for _, lim := range ch.Limits {
+		if lim.Total > 0 {
+			v.Over = append(v.Over, lim)
+		}
+		if ours {
+			continue
+		}
+		one := (&passport.ProductFacts{Rule: []statement.Criterion{{Unit: ch.Unit, Limit: lim.Limit}}})
+		a, b := one.Band(ch.Unit)
+		if a != nil && (lo == nil || *a > *lo) {
+			lo = a
+		}
+		if b != nil && (hi == nil || *b < *hi) {
+			hi = b
+		}
+	}
+	v.Bar = newBar(l, ch, lo, hi, ours)
+	return v
+}
+
+// At writes a time in ms.
+func (p itemView) At(ms int64) string { return p.now(ms) }
+
+// Stay says how long a leg took.
+func (p itemView) Stay(leg passport.Leg) string {
+	if leg.From == leg.To {
+		return p.L.Say("一瞬", "a moment")
+	}
+	return p.L.Duration(leg.To - leg.From)
+}
+
+// Kilobytes is the size of the passport, rounded up.
+func (p itemView) Kilobytes() int { return (p.Size + 999) / 1000 }
+
+// Until writes a time that ends a span begun at from: the day only if it is
+// another one.
+func (p itemView) Until(from, to int64) string {
+	a, b := p.now(from), p.now(to)
+	if a[:10] == b[:10] {
+		return b[11:]
+	}
+	return b
+}
+
+func (s *server) qr(w http.ResponseWriter, r *http.Request) error {
+	serial, ok := strings.CutSuffix(r.PathValue("file"), ".svg")
+	if !ok {
+		return &ClientError{http.StatusNotFound, "qr codes end in .svg"}
+	}
+	item, err := link(r.PathValue("gtin"), serial)
+	if err != nil {
+		return err
+	}
+	code, err := go_qr.EncodeText(strings.TrimRight(s.Base, "/")+item.Path(), go_qr.Medium)
+	if err != nil {
+		return fmt.Errorf("qr code of %s: %w", item.Path(), err)
+	}
+	var svg strings.Builder
+	// One unit a module, and the quiet zone of four that ISO/IEC 18004 asks for.
+	config := go_qr.NewQrCodeImgConfig(1, 4)
+	if err := code.WriteAsSVG(config, &svg, "#FFFFFF", "#000000"); err != nil {
+		return fmt.Errorf("qr code of %s: %w", item.Path(), err)
+	}
+	w.Header().Set("Cache-Control", "public, max-age=86400")
+	return write(w, "image/svg+xml", []byte(svg.String()))
+}

@@ -1,0 +1,539 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	tenant   = "acme"
+	patience = 20 * time.Second // before a test gives up on an event
+)
+
+var (
+	kidA = strings.Repeat("a1", 32)
+	kidB = strings.Repeat("b2", 32)
+)
+
+func topic(kid, direction string) string { return "tm/v1/" + tenant + "/" + kid + "/" + direction }
+
+func start(t testing.TB, dir string, change ...func(*Options)) *Broker {
+	t.Helper()
+	o := Options{
+		Dir:      dir,
+		MQTTAddr: "127.0.0.1:0",
+		Tenant:   tenant,
+		Auth:     func(kid, password string) bool { return password == "secret of "+kid[:2] },
+		Log:      slog.New(slog.DiscardHandler),
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	b, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	return b
+}
+
+func quickAgain(o *Options) { o.AckWait = time.Second }
+
+// device connects the way the agent does: paho, in memory, clean session.
+func device(t testing.TB, b *Broker, kid string, change ...func(*mqtt.ClientOptions)) mqtt.Client {
+	t.Helper()
+	c, err := dial(b, kid, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Disconnect(0) })
+	return c
+}
+
+func dial(b *Broker, kid string, change ...func(*mqtt.ClientOptions)) (mqtt.Client, error) {
+	o := mqtt.NewClientOptions().
+		AddBroker("tcp://" + b.Addr()).
+		SetUsername(kid).
+		SetPassword("secret of " + kid[:2]).
+		SetCleanSession(true).
+		SetStore(mqtt.NewMemoryStore()).
+		SetOrderMatters(false).
+		SetProtocolVersion(4).
+		SetAutoReconnect(false).
+		SetConnectTimeout(patience)
+	for _, f := range change {
+		f(o)
+	}
+	c := mqtt.NewClient(o)
+	return c, wait(c.Connect())
+}
+
+func wait(tok mqtt.Token) error {
+	if !tok.WaitTimeout(patience) {
+		return errors.New("timeout")
+	}
+	return tok.Error()
+}
+
+func publish(t testing.TB, c mqtt.Client, kid, data string) {
+	t.Helper()
+	if err := wait(c.Publish(topic(kid, "up"), 1, false, data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// consume runs Consume until stop; every message goes through settle and into
+// the channel.
+func consume(t testing.TB, b *Broker, settle func(Message) error) (got <-chan Message, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ch, done := make(chan Message, 100_000), make(chan error, 1)
+	go func() {
+		done <- b.Consume(ctx, func(_ context.Context, batch []Message) {
+			for _, m := range batch {
+				if err := settle(m); err != nil {
+					t.Error(err)
+				}
+				ch <- m
+			}
+		})
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("consume ended with %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return ch, stop
+}
+
+func next(t testing.TB, ch <-chan Message) Message {
+	t.Helper()
+	select {
+	case m := <-ch:
+		return m
+	case <-time.After(patience):
+		t.Fatal("no message")
+		panic("unreachable")
+	}
+}
+
+func TestPublishConsumeAck(t *testing.T) {
+	b := start(t, t.TempDir())
+	a, c := device(t, b, kidA), device(t, b, kidB)
+	got, stop := consume(t, b, Message.Ack)
+	if n := b.Clients(); n != 2 {
+		t.Errorf("%d clients, want 2", n)
+	}
+	publish(t, a, kidA, "from a")
+	publish(t, c, kidB, "from b")
+	want := map[string]string{kidA: "from a", kidB: "from b"}
+	for range 2 {
+		m := next(t, got)
+		if want[m.Kid] != string(m.Data) || m.Redelivered {
+			t.Errorf("kid %.4s, data %q, redelivered %v", m.Kid, m.Data, m.Redelivered)
+		}
+		delete(want, m.Kid)
+	}
+	stop()
+	awaitPending(t, b, 0)
+}
+
+// awaitPending waits until n messages are stored and not acknowledged.
+func awaitPending(t testing.TB, b *Broker, n uint64) {
+	t.Helper()
+	js, err := jetstream.New(b.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ; {
+		info, err := s.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.Msgs == n {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d messages are stored, want %d", info.State.Msgs, n)
+		}
+	}
+}
+
+func TestWrongCredentialsAreRefused(t *testing.T) {
+	b := start(t, t.TempDir())
+	for name, change := range map[string]func(*mqtt.ClientOptions){
+		"wrong password": func(o *mqtt.ClientOptions) { o.SetPassword("guess") },
+		"no password":    func(o *mqtt.ClientOptions) { o.SetPassword("") },
+		"anonymous":      func(o *mqtt.ClientOptions) { o.SetUsername("").SetPassword("") },
+		"upper case":     func(o *mqtt.ClientOptions) { o.SetUsername(strings.ToUpper(kidA)) },
+		"wildcard":       func(o *mqtt.ClientOptions) { o.SetUsername("*").SetPassword("secret of *") },
+		"gateway":        func(o *mqtt.ClientOptions) { o.SetUsername(gatewayUser).SetPassword("") },
+	} {
+		before := b.Stats().Unauthorized
+		if c, err := dial(b, kidA, change); err == nil {
+			c.Disconnect(0)
+			t.Errorf("%s: connected", name)
+		} else if !strings.Contains(err.Error(), "not Authorized") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := b.Stats().Unauthorized - before; n != 1 {
+			t.Errorf("%s: counted %d times, want once", name, n)
+		}
+	}
+}
+
+func TestForeignTopicsAreRefused(t *testing.T) {
+	b := start(t, t.TempDir())
+	got, _ := consume(t, b, Message.Ack)
+	a := device(t, b, kidA)
+
+	// MQTT 3.1.1 has no negative PUBACK: a forbidden publish is dropped.
+	foreign := []string{topic(kidB, "up"), topic(kidA, "down"), topic(kidB, "down"), "tm/v1/other/" + kidA + "/up", "$JS/API/STREAM/DELETE/UP", "x"}
+	for _, to := range foreign {
+		if err := wait(a.Publish(to, 1, false, "forged")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.Stats().Forbidden; n != uint64(len(foreign)) {
+		t.Errorf("counted %d forbidden publishes, want %d", n, len(foreign))
+	}
+	publish(t, a, kidA, "own")
+	if m := next(t, got); m.Kid != kidA || string(m.Data) != "own" {
+		t.Errorf("kid %.4s, data %q", m.Kid, m.Data)
+	}
+
+	for _, filter := range []string{topic(kidB, "down"), topic("+", "down"), "#", "tm/#", "$MQTT/sub/#", "$MQTT/#", topic(kidA, "up")} {
+		tok := a.Subscribe(filter, 1, func(_ mqtt.Client, m mqtt.Message) { t.Errorf("%s got %s", filter, m.Topic()) })
+		if err := wait(tok); err != nil {
+			t.Fatal(err)
+		}
+		if rc := tok.(*mqtt.SubscribeToken).Result()[filter]; rc != 0x80 {
+			t.Errorf("subscribed to %s with QoS %d", filter, rc)
+		}
+	}
+	bob := make(chan string, 1)
+	other := device(t, b, kidB)
+	if err := wait(other.Subscribe(topic(kidB, "down"), 0, func(_ mqtt.Client, m mqtt.Message) { bob <- string(m.Payload()) })); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(t.Context(), kidB, []byte("for b")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case s := <-bob:
+		if s != "for b" {
+			t.Errorf("b got %q", s)
+		}
+	case <-time.After(patience):
+		t.Error("b got nothing")
+	}
+}
+
+func TestDownReachesTheDevice(t *testing.T) {
+	b := start(t, t.TempDir())
+	for _, qos := range []byte{0, 1} {
+		t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
+			got := make(chan mqtt.Message, 300)
+			c := device(t, b, kidA)
+			tok := c.Subscribe(topic(kidA, "down"), qos, func(_ mqtt.Client, m mqtt.Message) { got <- m })
+			if err := wait(tok); err != nil {
+				t.Fatal(err)
+			}
+			if rc := tok.(*mqtt.SubscribeToken).Result()[topic(kidA, "down")]; rc != qos {
+				t.Fatalf("subscribed with QoS %d, want %d", rc, qos)
+			}
+			big := bytes.Repeat([]byte("r"), 100_000)
+			for i := range 200 {
+				data := fmt.Appendf(nil, "receipt %d", i)
+				if i == 100 {
+					data = big
+				}
+				if err := b.Publish(t.Context(), kidA, data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			seen := map[string]bool{}
+			for range 200 {
+				select {
+				case m := <-got:
+					if m.Qos() != 0 || m.Topic() != topic(kidA, "down") {
+						t.Errorf("qos %d on %s", m.Qos(), m.Topic())
+					}
+					seen[string(m.Payload())] = true
+				case <-time.After(patience):
+					t.Fatalf("%d of 200 came", len(seen))
+				}
+			}
+			if len(seen) != 200 || !seen[string(big)] {
+				t.Errorf("%d different messages, want 200", len(seen))
+			}
+		})
+	}
+	// Nobody there: no error, and nothing is kept.
+	if err := b.Publish(t.Context(), kidB, []byte("x")); err != nil {
+		t.Error(err)
+	}
+	for _, kid := range []string{"", "*", kidA[1:], kidA + ".x", strings.ToUpper(kidA)} {
+		if err := b.Publish(t.Context(), kid, []byte("x")); err == nil {
+			t.Errorf("published to kid %q", kid)
+		}
+	}
+	if err := b.Publish(t.Context(), kidA, make([]byte, MaxMessage+1)); err == nil {
+		t.Error("published too much")
+	}
+}
+
+func TestUnacknowledgedComesAgain(t *testing.T) {
+	b := start(t, t.TempDir(), quickAgain)
+	c := device(t, b, kidA)
+	var first atomic.Bool
+	got, _ := consume(t, b, func(m Message) error {
+		switch string(m.Data) {
+		case "refused":
+			if first.CompareAndSwap(false, true) {
+				return m.Nak()
+			}
+		case "forgotten":
+			if !m.Redelivered {
+				return nil
+			}
+		}
+		return m.Ack()
+	})
+	for _, data := range []string{"refused", "forgotten"} {
+		publish(t, c, kidA, data)
+		for i := range 2 {
+			m := next(t, got)
+			for string(m.Data) != data { // an acknowledgement took over a second
+				m = next(t, got)
+			}
+			if m.Redelivered != (i == 1) {
+				t.Errorf("%s, time %d: redelivered %v", data, i, m.Redelivered)
+			}
+		}
+	}
+}
+
+func TestRestartKeepsWhatWasNotAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, dir, quickAgain)
+	c := device(t, b, kidA)
+	got, stop := consume(t, b, func(m Message) error {
+		if strings.HasPrefix(string(m.Data), "stored") {
+			return m.Ack()
+		}
+		return nil
+	})
+	for i := range 20 {
+		publish(t, c, kidA, fmt.Sprintf("stored %d", i))
+		publish(t, c, kidA, fmt.Sprintf("lost %d", i))
+	}
+	for n := 0; n < 40; {
+		if !next(t, got).Redelivered {
+			n++
+		}
+	}
+	stop()
+	// These reach the broker while nobody consumes.
+	for i := range 5 {
+		publish(t, c, kidA, fmt.Sprintf("late %d", i))
+	}
+	awaitPending(t, b, 25) // Ack does not wait for the broker
+	c.Disconnect(0)
+	b.Stop()
+
+	b = start(t, dir, quickAgain)
+	got, _ = consume(t, b, Message.Ack)
+	want := map[string]bool{}
+	for i := range 20 {
+		want[fmt.Sprintf("lost %d", i)] = true
+		want[fmt.Sprintf("late %d", i%5)] = true
+	}
+	for len(want) > 0 {
+		m := next(t, got)
+		if strings.HasPrefix(string(m.Data), "stored") {
+			t.Errorf("%q was acknowledged and came again", m.Data)
+		}
+		if strings.HasPrefix(string(m.Data), "lost") && !m.Redelivered {
+			t.Errorf("%q is not marked as redelivered", m.Data)
+		}
+		delete(want, string(m.Data))
+	}
+}
+
+func TestOversizePublish(t *testing.T) {
+	b := start(t, t.TempDir())
+	got, _ := consume(t, b, Message.Ack)
+	lost := make(chan error, 1)
+	c := device(t, b, kidA, func(o *mqtt.ClientOptions) {
+		o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
+	})
+	limit := strings.Repeat("x", MaxMessage)
+	publish(t, c, kidA, limit)
+	if m := next(t, got); len(m.Data) != MaxMessage {
+		t.Errorf("%d bytes, want %d", len(m.Data), MaxMessage)
+	}
+	c.Publish(topic(kidA, "up"), 1, false, strings.Repeat("x", MaxMessage+slack))
+	select {
+	case <-lost:
+	case <-time.After(patience):
+		t.Fatal("connection survived an oversize publish")
+	}
+	if n := b.Stats().Oversize; n != 1 {
+		t.Errorf("counted %d, want 1", n)
+	}
+	publish(t, device(t, b, kidA), kidA, "after")
+	if m := next(t, got); string(m.Data) != "after" {
+		t.Errorf("got %d bytes", len(m.Data))
+	}
+}
+
+func TestOneDeviceCannotFillTheStore(t *testing.T) {
+	b := start(t, t.TempDir())
+	a, c := device(t, b, kidA), device(t, b, kidB)
+	toks := make([]mqtt.Token, maxPerDevice+50)
+	for i := range toks {
+		toks[i] = a.Publish(topic(kidA, "up"), 1, false, fmt.Sprint(i))
+	}
+	for _, tok := range toks {
+		if err := wait(tok); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, c, kidB, "the other device")
+	got, _ := consume(t, b, Message.Ack)
+	n := 0
+	for {
+		m := next(t, got)
+		if m.Kid == kidB {
+			break
+		}
+		if string(m.Data) != fmt.Sprint(n) {
+			t.Fatalf("message %d is %q: the beginning was not kept", n, m.Data)
+		}
+		n++
+	}
+	if n != maxPerDevice {
+		t.Errorf("%d messages of one device, want %d", n, maxPerDevice)
+	}
+}
+
+func FuzzKid(f *testing.F) {
+	b := &Broker{opts: Options{Tenant: tenant}}
+	f.Add(b.subject(kidA, "up"))
+	f.Add(b.subject(kidA+"."+kidA, "up"))
+	f.Add("tm.v1.acme..up")
+	f.Fuzz(func(t *testing.T, subject string) {
+		if kid, err := b.kid(subject); err == nil && (!kidForm.MatchString(kid) || subject != b.subject(kid, "up")) {
+			t.Errorf("kid %q from %q", kid, subject)
+		}
+	})
+}
+
+func TestStartErrors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	blocked := t.TempDir()
+	if err := os.WriteFile(filepath.Join(blocked, "jetstream"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	used := t.TempDir()
+	start(t, used)
+
+	good := Options{Dir: t.TempDir(), MQTTAddr: "127.0.0.1:0", Tenant: tenant, Auth: func(string, string) bool { return true }, Log: slog.New(slog.DiscardHandler)}
+	for _, tt := range []struct {
+		name   string
+		change func(*Options)
+		want   string
+	}{
+		{"port in use", func(o *Options) { o.MQTTAddr = ln.Addr().String() }, "listen " + ln.Addr().String() + ": address already in use; hint: "},
+		{"not our address", func(o *Options) { o.MQTTAddr = "192.0.2.1:1883" }, "hint: give an address of this machine"},
+		{"no address", func(o *Options) { o.MQTTAddr = "1883" }, "hint: give an address"},
+		{"directory is a file", func(o *Options) { o.Dir = filepath.Join(file, "nats") }, "hint: give the gateway a directory it may write"},
+		{"store is a file", func(o *Options) { o.Dir = blocked }, "storage directory is not a directory"},
+		{"directory in use", func(o *Options) { o.Dir = used }, "another gateway"},
+		{"no directory", func(o *Options) { o.Dir = "" }, "no directory"},
+		{"no authentication", func(o *Options) { o.Auth = nil }, "no anonymous access"},
+		{"tenant with a wildcard", func(o *Options) { o.Tenant = "*" }, `tenant "*"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := good
+			tt.change(&o)
+			b, err := Start(t.Context(), o)
+			if err == nil {
+				b.Stop()
+				t.Fatal("started")
+			}
+			if !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %q, want %q", err, tt.want)
+			}
+			if tt.name == "port in use" && !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("%v is not EADDRINUSE", err)
+			}
+		})
+	}
+}
+
+// BenchmarkPublishConsume is the way of a 1 kB statement from paho through the
+// synced store to a consumer. As with receipts, each of 8 devices has 128
+// messages under way and sends the next when one has been consumed.
+func BenchmarkPublishConsume(b *testing.B) {
+	for _, every := range []time.Duration{0, time.Second} {
+		b.Run(fmt.Sprintf("sync=%s", every), func(b *testing.B) { publishConsume(b, every) })
+	}
+}
+
+func publishConsume(b *testing.B, every time.Duration) {
+	br := start(b, b.TempDir(), func(o *Options) { o.AckWait, o.SyncEvery = time.Minute, every })
+	const devices, window = 8, 128
+	payload := strings.Repeat("x", 1000)
+	clients, slots := map[string]mqtt.Client{}, map[string]chan struct{}{}
+	for i := range devices {
+		kid := strings.Repeat(fmt.Sprintf("%02x", i), 32)
+		clients[kid], slots[kid] = device(b, br, kid), make(chan struct{}, window)
+	}
+	got, _ := consume(b, br, Message.Ack)
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	for kid, c := range clients {
+		go func() {
+			for left.Add(-1) >= 0 {
+				slots[kid] <- struct{}{}
+				c.Publish(topic(kid, "up"), 1, false, payload)
+			}
+		}()
+	}
+	for range b.N {
+		<-slots[next(b, got).Kid]
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}

@@ -1,0 +1,151 @@
+// Package enrol lets devices in: an installer's one-time claim code and the
+// device's own signature become an identity signed by the authority, and an
+// entry in the plan signed by the site.
+//
+// The keys of authority, site and brand lie in directories of their own, apart
+// from the gateway's. While they are on one machine with it, the operator could
+// vouch for devices of his own making: an authority that is somebody else's
+// keeps its directory elsewhere and signs offline. docs/threat-model.md.
+package enrol
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/dcbor"
+	"trailmark/internal/keyfile"
+	"trailmark/passport"
+	"trailmark/statement"
+)
+
+// Validity of identities that the authority signs.
+const validity = 10 * 365 * 24 * time.Hour
+
+// Organisation is what `gateway init` fixes, in organisation.json.
+type Organisation struct {
+	Tenant      string `json:"tenant"`
+	Environment string `json:"environment"`
+	Domain      string `json:"domain"`
+	Site        string `json:"site"`  // zh-CN name=en name pairs, see ParseTexts
+	Brand       string `json:"brand"` //
+	Origin      string `json:"origin"`
+	ChainID     string `json:"chain_id"`
+	Simulated   bool   `json:"simulated"` // devices enrolled here are simulated
+}
+
+// Audience is what statements of this organisation are for.
+func (o Organisation) Audience() string { return o.Tenant + "/" + o.Environment }
+
+// Origin is the origin line of the ledger of a half-year.
+func Origin(domain, tenant string, at time.Time) string {
+	half := 1
+	if at.Month() > time.June {
+		half = 2
+	}
+	return fmt.Sprintf("%s/%s/%dh%d", domain, tenant, at.Year(), half)
+}
+
+// Keys are the organisation's keys, each in a directory of its own.
+type Keys struct {
+	org       Organisation
+	Authority *statement.Signer
+	Site      *statement.Signer
+	Brand     *statement.Signer
+	now       func() time.Time
+}
+
+// LoadKeys loads, or makes on first use, the keys below dir.
+func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
+	k := &Keys{org: org, now: now}
+	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, "site": &k.Site, "brand": &k.Brand} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			return nil, err
+		}
+		priv, _, err := keyfile.LoadOrCreate(filepath.Join(dir, name, name+".pem"))
+		if err != nil {
+			return nil, err
+		}
+		if *into, err = statement.NewSigner(priv); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+const authorityIssuer = "urn:trailmark:authority:"
+
+// Identify signs an identity.
+func (k *Keys) Identify(id statement.Identity) (*statement.Statement, error) {
+	id.Version = 1
+	id.From = k.now().Add(-24 * time.Hour).UnixMilli() // clocks differ; a device may be a little behind
+	id.To = k.now().Add(validity).UnixMilli()
+	if err := id.Check(); err != nil {
+		return nil, err
+	}
+	return k.Authority.Sign(statement.Header{Issuer: authorityIssuer + k.org.Tenant, Subject: id.Subject,
+		Audience: k.org.Audience(), Kind: statement.KindIdentity}, dcbor.MustMarshal(&id))
+}
+
+func (k *Keys) siteIssuer() string {
+	return "https://" + k.org.Domain + "/414/" + k.org.Tenant + "-site"
+}
+func (k *Keys) brandIssuer() string {
+	return "https://" + k.org.Domain + "/417/" + k.org.Tenant + "-brand"
+}
+
+// Founding are the identities of site and brand.
+func (k *Keys) Founding() ([]*statement.Statement, error) {
+	site, err := k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Site.Key()}, Subject: k.siteIssuer(), Role: statement.RoleSite, Name: k.org.Site})
+	if err != nil {
+		return nil, err
+	}
+	brand, err := k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Brand.Key()}, Subject: k.brandIssuer(), Role: statement.RoleBrand, Name: k.org.Brand})
+	return []*statement.Statement{site, brand}, err
+}
+
+// Plan signs a plan that follows the one with id prev.
+func (k *Keys) Plan(p statement.Plan) (*statement.Statement, error) {
+	p.Version = 1
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	return k.Site.Sign(statement.Header{Issuer: k.siteIssuer(), Subject: k.org.Tenant, Audience: k.org.Audience(), Kind: statement.KindPlan}, dcbor.MustMarshal(&p))
+}
+
+// Product signs a product.
+func (k *Keys) Product(p statement.Product) (*statement.Statement, error) {
+	p.Version = 1
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	return k.Brand.Sign(statement.Header{Issuer: k.brandIssuer(), Subject: p.GTIN, Audience: k.org.Audience(), Kind: statement.KindProduct}, dcbor.MustMarshal(&p))
+}
+
+// Trust is the file that verifiers pin.
+func (k *Keys) Trust(logKey statement.Key, validators uint64) *passport.Trust {
+	return &passport.Trust{Authorities: []statement.PublicKey{{Key: k.Authority.Key()}},
+		Logs:     []passport.Log{{Origin: k.org.Origin, Key: statement.PublicKey{Key: logKey}}},
+		Audience: k.org.Audience(),
+		Chains:   []passport.Chain{{ID: k.org.ChainID, Validators: validators}}}
+}
+
+// newestPlan is the plan with the highest seq in the store.
+func newestPlan(ctx context.Context, st *store.Store) (*statement.Plan, *statement.Statement, error) {
+	rows, err := st.Kind(ctx, statement.KindPlan)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(rows) == 0 {
+		return nil, nil, store.ErrNotFound
+	}
+	s, err := statement.Parse(rows[len(rows)-1].Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := s.Plan()
+	return p, s, err
+}

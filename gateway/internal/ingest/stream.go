@@ -1,0 +1,356 @@
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"trailmark/gateway/internal/store"
+	"trailmark/statement"
+	"trailmark/trace"
+)
+
+// stream is what the next frame of a device is checked against.
+type stream struct {
+	head   store.Head
+	some   bool // head holds a frame
+	traces map[string]store.Trace
+}
+
+func (in *Ingest) device(ctx context.Context, tx *store.Tx, kid statement.Hash) (*stream, error) {
+	if d, ok := in.devices[kid]; ok {
+		return d, nil
+	}
+	d := &stream{traces: map[string]store.Trace{}}
+	var err error
+	d.head, err = tx.Head(kid)
+	if err == nil {
+		d.some = true
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	traces, err := tx.Traces(kid)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range traces {
+		d.traces[t.Channel] = t
+	}
+	in.devices[kid] = d
+	return d, nil
+}
+
+// batchTx applies checked messages inside one transaction.
+type batchTx struct {
+	in   *Ingest
+	tx   *store.Tx
+	next uint64
+	now  int64
+}
+
+// handle applies one message and then whatever waited for it. It returns an
+// error only when the store fails; refusals go into out.
+func (b *batchTx) handle(ctx context.Context, c *checked, out *Outcome) error {
+	kid, epoch, seq := c.d.Statement.Header.KeyID, c.identity.Epoch, c.d.Frame.Seq
+	dev, err := b.in.device(ctx, b.tx, kid)
+	if err != nil {
+		return err
+	}
+	out.Epoch = epoch
+	switch expected := dev.expected(epoch); {
+	case dev.some && epoch < dev.head.Epoch:
+		out.Err = refusef(WrongEpoch, "epoch %d, but the device is in epoch %d", epoch, dev.head.Epoch)
+		return nil
+	case seq < expected:
+		return b.repeat(c, epoch, out)
+	case seq > expected:
+		ok, err := b.tx.Park(kid, epoch, seq, c.up)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			out.Err = refusef(Overflow, "seq %d waits for %d, and %d frames wait already", seq, expected, store.MaxParked)
+		}
+		c.waiting = true
+		if gapped, err := b.gap(dev, c, expected); err != nil || !gapped {
+			out.ResendFrom = &expected
+			return err
+		}
+	default:
+		if err := b.apply(dev, c, false); err != nil {
+			return b.outcome(err, out)
+		}
+		out.Receipts = append(out.Receipts, dev.head.Index)
+		out.Plan = &c.d.Frame.Plan
+	}
+	return b.unpark(ctx, dev, kid, epoch, out)
+}
+
+func (b *batchTx) outcome(err error, out *Outcome) error {
+	var r *Refusal
+	if errors.As(err, &r) {
+		out.Err = err
+		return nil
+	}
+	return err
+}
+
+// expected is the seq that continues the device's chain in an epoch.
+func (d *stream) expected(epoch uint64) uint64 {
+	if !d.some || epoch > d.head.Epoch {
+		return 0
+	}
+	return d.head.Seq + 1
+}
+
+// gap reports whether a waiting frame declares the frames from expected on as
+// lost on the card: then the frames behind them need not wait for ever. The
+// declaration itself is a signed record of that frame.
+func (b *batchTx) gap(dev *stream, c *checked, expected uint64) (bool, error) {
+	for _, v := range c.bodies {
+		if h, ok := v.(*statement.Happening); ok && h.Type == statement.Gap && h.Seqs != nil &&
+			h.Seqs[0] == expected && h.Seqs[1] < c.d.Frame.Seq {
+			dev.head.Seq = h.Seqs[1]
+			dev.head.ID = statement.Hash{} // unknown: the next prev cannot be compared
+			// The lost frames held blocks of the present traces, so no head of these
+			// can be recomputed any more; the device starts new ones.
+			for name, t := range dev.traces {
+				t.Broken = true
+				dev.traces[name] = t
+			}
+			return true, b.tx.BreakTraces(c.d.Statement.Header.KeyID)
+		}
+	}
+	return false, nil
+}
+
+// unpark applies waiting frames as long as they continue the chain.
+func (b *batchTx) unpark(ctx context.Context, dev *stream, kid statement.Hash, epoch uint64, out *Outcome) error {
+	for {
+		up, seq, err := b.tx.Unpark(kid, epoch)
+		if err != nil || up == nil || seq > dev.expected(epoch) {
+			return err
+		}
+		if err := b.tx.DropParked(kid, epoch, seq); err != nil {
+			return err
+		}
+		if seq < dev.expected(epoch) {
+			continue
+		}
+		c := b.in.check(Message{KeyID: kid, Data: up})
+		if c.err == nil {
+			c.err = b.apply(dev, &c, dev.head.ID.IsZero())
+		}
+		if err := b.outcome(c.err, out); err != nil || out.Err != nil {
+			return err
+		}
+		out.Receipts = append(out.Receipts, dev.head.Index)
+		b.in.Counters.add("accepted")
+	}
+}
+
+// repeat answers a seq that is stored already: the same statement gets its
+// receipt again, another one is evidence of a fork.
+func (b *batchTx) repeat(c *checked, epoch uint64, out *Outcome) error {
+	s := c.d.Statement
+	stored, err := b.tx.Frame(s.Header.KeyID, epoch, c.d.Frame.Seq)
+	if err == nil && stored.ID == s.ID() {
+		c.repeated = true
+		out.Receipts = []uint64{stored.Index}
+		return nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	out.Err = refusef(Fork, "second statement %.8s… for epoch %d seq %d, stored is %.8s…", s.ID(), epoch, c.d.Frame.Seq, stored.ID)
+	return b.tx.AddFork(store.Statement{ID: s.ID(), KeyID: s.Header.KeyID, Epoch: epoch, Seq: c.d.Frame.Seq, Received: b.now, Data: c.up})
+}
+
+// apply stores a frame that continues the device's chain. On a refusal neither
+// the store nor dev has changed.
+func (b *batchTx) apply(dev *stream, c *checked, afterGap bool) error {
+	s, f := c.d.Statement, c.d.Frame
+	kid, epoch := s.Header.KeyID, c.identity.Epoch
+	switch {
+	case afterGap:
+	case dev.some:
+		if f.Prev != dev.head.ID {
+			return refusef(WrongPrev, "epoch %d seq %d names %.8s… before it, stored is %.8s…", epoch, f.Seq, f.Prev, dev.head.ID)
+		}
+	case !f.Prev.IsZero():
+		return refusef(WrongPrev, "first frame of the device names %.8s… before it", f.Prev)
+	}
+	var plan *statement.Plan
+	if !f.Plan.IsZero() {
+		var ok bool
+		if plan, ok = b.in.Plan(f.Plan); !ok {
+			return refusef(UnknownPlan, "plan %.8s… is not one the site signed here", f.Plan)
+		}
+	}
+	steps, err := dev.extend(c, plan, epoch)
+	if err != nil {
+		return refuse(BadTrace, err)
+	}
+
+	idx := b.next
+	if err := b.tx.AddStatement(store.Statement{Index: idx, ID: s.ID(), Kind: statement.KindFrame, KeyID: kid, Epoch: epoch,
+		Seq: f.Seq, Received: b.now, Data: s.Bytes(), Extra: extra(c.d)}); err != nil {
+		return err
+	}
+	for i := range steps {
+		st := &steps[i]
+		if st.next.ID == 0 {
+			if st.next.ID, err = b.tx.AddTrace(st.next); err != nil {
+				return err
+			}
+		} else if err := b.tx.PutTrace(st.next); err != nil {
+			return err
+		}
+		st.leaf.Index = idx
+		if err := b.tx.AddLeaf(st.next.ID, st.leaf, st.made); err != nil {
+			return err
+		}
+	}
+	for i, v := range c.bodies {
+		if g, ok := v.(*statement.Sighting); ok {
+			if err := b.tx.AddSighting(store.Sighting{EPC: g.EPC, Index: idx, Record: i, KeyID: kid, Antenna: g.Antenna, First: g.First, Last: g.Last}); err != nil {
+				return err
+			}
+		}
+	}
+	head := store.Head{KeyID: kid, Epoch: epoch, Seq: f.Seq, ID: s.ID(), Index: idx, Received: b.now, T1: f.Span[1], Checked: dev.head.Checked}
+	if f.After != nil {
+		head.Checked = f.After.Size
+	}
+	if err := b.tx.PutHead(head); err != nil {
+		return err
+	}
+	b.next++
+	dev.head, dev.some = head, true
+	for _, st := range steps {
+		dev.traces[st.next.Channel] = st.next
+	}
+	return nil
+}
+
+// step is one trace extended by one block.
+type step struct {
+	next store.Trace
+	leaf store.Leaf
+	made []trace.Perfect
+}
+
+// extend recomputes every trace head of a frame from its blocks and compares it
+// with the one that the device signs.
+func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64) ([]step, error) {
+	blocks := map[string]int{}
+	var steps []step
+	for i, v := range c.bodies {
+		switch v := v.(type) {
+		case *statement.Block:
+			blocks[v.Channel] = i
+		case *statement.HeadRecord:
+			at, ok := blocks[v.Channel]
+			if !ok {
+				return nil, fmt.Errorf("channel %s: a head without a block", v.Channel)
+			}
+			delete(blocks, v.Channel)
+			if t, known := d.traces[v.Channel]; known && t.Broken && v.Start == nil && t.Start.Hash() == v.Head.Start {
+				continue // kept as signed, but no proof can be made of it
+			}
+			st, err := d.step(c, plan, epoch, c.bodies[at].(*statement.Block), c.d.Records[at], v)
+			if err != nil {
+				return nil, fmt.Errorf("channel %s: %w", v.Channel, err)
+			}
+			st.leaf.Head = i
+			steps = append(steps, st)
+		}
+	}
+	for name := range blocks {
+		return nil, fmt.Errorf("channel %s: a block without a head", name)
+	}
+	return steps, nil
+}
+
+func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64,
+	block *statement.Block, record []byte, head *statement.HeadRecord) (step, error) {
+	kid := c.d.Statement.Header.KeyID
+	var entry *statement.Channel
+	if plan != nil {
+		if _, e, ok := plan.Channel(kid, block.Channel); ok {
+			entry = &e
+		}
+	}
+	t, known := d.traces[block.Channel]
+	prev := int64(-1)
+	if head.Start != nil {
+		next, err := open(c, entry, epoch, t, known, head)
+		if err != nil {
+			return step{}, err
+		}
+		t = next
+	} else {
+		if !known || t.Start.Hash() != head.Head.Start {
+			return step{}, errors.New("head names a trace that is not the channel's last one")
+		}
+		if planHash(entry) != t.Start.Plan {
+			return step{}, errors.New("the plan's entry changed, but the trace goes on")
+		}
+		if c.d.Frame.Basis() != t.Start.Basis {
+			return step{}, errors.New("the time base changed, but the trace goes on")
+		}
+		prev = t.Last
+	}
+	if (block.Prev == nil) != (prev < 0) || block.Prev != nil && *block.Prev != prev {
+		return step{}, fmt.Errorf("block follows a reading that is not the trace's last one at %d ms", prev)
+	}
+	times := block.Times()
+	digest, err := t.Spec().Leaf(prev, times, block.Values)
+	if err != nil {
+		return step{}, err
+	}
+	frontier, made, err := t.Frontier.Append(sha256.Sum256(record), digest)
+	if err != nil {
+		return step{}, err
+	}
+	want, err := frontier.Head()
+	if err != nil {
+		return step{}, err
+	}
+	if !want.Equal(head.Head) {
+		return step{}, fmt.Errorf("head of size %d is not the last one of size %d and this block", head.Head.Size, t.Frontier.Size)
+	}
+	t.Frontier, t.Last, t.Value = frontier, times[len(times)-1], block.Values[len(block.Values)-1]
+	return step{next: t, made: made, leaf: store.Leaf{N: frontier.Size - 1, T0: digest.T0, T1: digest.T1, Readings: len(times)}}, nil
+}
+
+// open checks the start of a new trace and gives the empty trace it opens.
+func open(c *checked, entry *statement.Channel, epoch uint64, last store.Trace, known bool, head *statement.HeadRecord) (store.Trace, error) {
+	s, f := *head.Start, c.d.Frame
+	if s.Epoch != epoch || s.Basis != f.Basis() || s.Boot != f.Clock.BootID || s.Plan != planHash(entry) {
+		return store.Trace{}, errors.New("trace start does not fit its frame")
+	}
+	if known && last.Frontier.Size > 0 {
+		h, err := last.Frontier.Head()
+		if err != nil {
+			return store.Trace{}, err
+		}
+		// A broken trace grew by blocks that the card lost; that is on record.
+		same := s.PrevSize == h.Size && s.PrevRoot == h.Root
+		if s.PrevStart != h.Start || !same && !(last.Broken && s.PrevSize > h.Size) {
+			return store.Trace{}, fmt.Errorf("trace names one of size %d before it, stored is one of size %d", s.PrevSize, h.Size)
+		}
+	} else if s.PrevSize != 0 {
+		return store.Trace{}, errors.New("trace names one before it that is not known")
+	}
+	return store.Trace{KeyID: c.d.Statement.Header.KeyID, Channel: s.Channel, Start: s, Entry: entry,
+		Frontier: trace.Frontier{Start: s.Hash()}}, nil
+}
+
+func planHash(entry *statement.Channel) statement.Hash {
+	if entry == nil {
+		return statement.Hash{}
+	}
+	return entry.Hash()
+}

@@ -1,0 +1,123 @@
+// Command gateway takes signed statements in and gives ledger, status page and
+// passports out.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"trailmark/gateway/app"
+	"trailmark/internal/command"
+)
+
+const prefix = "TRAILMARK_GATEWAY"
+
+func main() { command.Main("gateway", run) }
+
+const intro = `gateway takes signed statements from devices and keeps them in a Merkle ledger
+whose head it anchors on a chain. It is trusted for availability only.
+
+  gateway init     make an organisation: keys of authority, site, brand and ledger
+  gateway claim    make a one-time code with which one device may enrol
+  gateway product  sign what a GTIN is and the rule that judges its items
+  gateway run      run
+
+Example: a first gateway on this machine
+
+  gateway init --dir data
+  gateway claim --dir data --zone cold1 --name "zh-CN=一号冷库,en=Cold room 1" --band 2..8
+  gateway run --dir data
+
+Each command has --help. Flags can come from the environment:
+TRAILMARK_GATEWAY_HTTP is --http.
+`
+
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		fmt.Fprint(stdout, intro)
+		return nil
+	}
+	switch name, args := args[0], args[1:]; name {
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, intro)
+		return flag.ErrHelp
+	case "init":
+		return initialise(args, environ, stdout)
+	case "claim":
+		return claim(args, environ, stdout)
+	case "product":
+		return product(args, environ, stdout)
+	case "run":
+		return serve(ctx, args, environ, stdout, stderr)
+	default:
+		return command.Usagef("unknown command %q; see gateway --help", name)
+	}
+}
+
+func initialise(args, environ []string, stdout io.Writer) error {
+	f := command.NewFlags("gateway init")
+	o := app.DefaultOrganisation()
+	dir := f.String("dir", "data", "`folder` for everything, made if missing")
+	f.StringVar(&o.Tenant, "tenant", o.Tenant, "short `name` of the organisation, lower case")
+	f.StringVar(&o.Environment, "env", o.Environment, "`environment`: a staging statement is worthless in production")
+	f.StringVar(&o.Domain, "domain", o.Domain, "`domain` of the ledger's name and of Digital Links")
+	f.StringVar(&o.Site, "site", o.Site, "`names` of the site")
+	f.StringVar(&o.Brand, "brand", o.Brand, "`names` of the brand")
+	if err := command.Parse(f, args, environ, prefix, "gateway init makes an organisation.\n\nExample:\n\n  gateway init --dir data --tenant acme --env production --domain trace.acme.example\n", stdout); err != nil {
+		return err
+	}
+	return app.Init(*dir, o, time.Now, stdout)
+}
+
+func claim(args, environ []string, stdout io.Writer) error {
+	f := command.NewFlags("gateway claim")
+	c := app.ClaimConfig{Zone: "cold1", Name: "zh-CN=一号冷库,en=Cold room 1", Band: "2..8", ReRead: 15 * time.Minute}
+	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
+	f.StringVar(&c.Zone, "zone", c.Zone, "`id` of the zone that the device serves")
+	f.StringVar(&c.Name, "name", c.Name, "`names` of the zone")
+	f.StringVar(&c.Band, "band", c.Band, "temperature `band` in °C, its ends still in")
+	f.DurationVar(&c.ReRead, "reread", c.ReRead, "sightings no further apart mean that a tag was there all along")
+	if err := command.Parse(f, args, environ, prefix, "gateway claim makes a code with which one device may enrol, once.\n\nExample:\n\n  gateway claim --dir data --zone cold1 --name \"zh-CN=一号冷库,en=Cold room 1\" --band 2..8\n", stdout); err != nil {
+		return err
+	}
+	return app.Claim(c, stdout)
+}
+
+func product(args, environ []string, stdout io.Writer) error {
+	f := command.NewFlags("gateway product")
+	c := app.ProductConfig{Name: "zh-CN=示例疫苗,en=Sample vaccine", Band: "2..8"}
+	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
+	f.StringVar(&c.GTIN, "gtin", "", "14 `digits`")
+	f.StringVar(&c.Name, "name", c.Name, "`names` of the product")
+	f.StringVar(&c.Band, "band", c.Band, "temperature `band` in °C, its ends still in")
+	f.DurationVar(&c.Allowed, "allowed", 0, "cumulative time beyond the band that breaks the rule; 0: any")
+	if err := command.Parse(f, args, environ, prefix, "gateway product signs, with the brand's key, what a GTIN is and its rule.\n\nExample:\n\n  gateway product --dir data --gtin 09521234543213 --name \"zh-CN=示例疫苗,en=Sample vaccine\" --band 2..8\n", stdout); err != nil {
+		return err
+	}
+	return app.Product(c, time.Now, stdout)
+}
+
+func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	f := command.NewFlags("gateway run")
+	c := app.Default()
+	f.StringVar(&c.Dir, "dir", c.Dir, "`folder` made by gateway init")
+	f.StringVar(&c.HTTP, "http", c.HTTP, "`address:port` of pages, passports and enrolment")
+	f.StringVar(&c.MQTT, "mqtt", c.MQTT, "`address:port` of the broker")
+	f.StringVar(&c.Base, "base", c.Base, "public `URL` in QR codes (default http://<http>)")
+	f.StringVar(&c.BrokerURL, "broker-url", c.BrokerURL, "`URL` that devices are told (default mqtt://<mqtt>)")
+	f.DurationVar(&c.AnchorEvery, "anchor-every", c.AnchorEvery, "how often the ledger's head is put on the chain")
+	f.DurationVar(&c.CheckpointEvery, "checkpoint-every", c.CheckpointEvery, "how often the ledger signs its head")
+	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --http 0.0.0.0:8080 --base https://trace.acme.example --anchor-every 10m\n", stdout); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return command.Usagef("unexpected argument %q", f.Arg(0))
+	}
+	return app.Run(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)), func(r app.Ready) {
+		fmt.Fprintf(stdout, "gateway: ready at %s, broker %s\n", r.URL, r.Broker)
+	})
+}
