@@ -1,0 +1,464 @@
+package passport
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"trailmark/statement"
+	"trailmark/trace"
+)
+
+// A Topic is what a section of the explanation is about.
+type Topic string
+
+// Topics of sections.
+const (
+	TopicItem       Topic = "item"
+	TopicLeg        Topic = "leg"
+	TopicDeclared   Topic = "declared"
+	TopicUnmeasured Topic = "unmeasured"
+	TopicOrder      Topic = "order"
+	TopicUnprovable Topic = "unprovable"
+)
+
+// A Section is a titled list of plain sentences.
+type Section struct {
+	Topic Topic
+	Title string
+	Lines []string
+}
+
+// Sentence is the verdict in one sentence, with what must not be left unsaid
+// beside it.
+func (v *Verdict) Sentence(l Lang) string {
+	switch v.Outcome {
+	case Kept:
+		if v.excursion() {
+			return l.Say("已核验："+v.where(l)+"，凡有测量之处，均符合品牌方的温度标准（"+v.band(l)+"）；其间有过短时超出，未超过标准允许的时长。",
+				"Verified: the brand's rule ("+v.band(l)+") was met "+v.where(l)+", wherever it was measured; short times beyond it stayed within what the rule allows.")
+		}
+		return l.Say("已核验："+v.where(l)+"，凡有测量之处，均符合 "+v.band(l)+" 的要求。",
+			"Verified: "+v.band(l)+" was kept "+v.where(l)+", wherever it was measured.")
+	case Beyond:
+		return v.beyond(l)
+	case Incomplete:
+		switch at := v.unjudgeable(); {
+		case len(v.Withheld) > 0:
+			return l.Say("记录本身可信，但不完整：有应当出示的测量没有出示。", "The records stand, but they are incomplete: measurements that ought to be shown are not.")
+		case v.Conflicts > 0:
+			return l.Say("记录本身可信，但相互矛盾：同一标签同时出现在两个地方。", "The records stand, but they contradict each other: one tag was in two places at once.")
+		case at >= 0:
+			name := v.Legs[at].Name.In(string(l))
+			return l.Say("记录本身可信，但不完整：在"+name+"没有判定所需的测量。", "The records stand, but they are incomplete: nothing measured what the rule asks for at "+name+".")
+		}
+		return l.Say("记录本身可信，但不完整。", "The records stand, but they are incomplete.")
+	}
+	if len(v.Legs) == 0 {
+		return l.Say("记录本身可信，但其中没有这件商品的行踪。", "The records stand, but none of them saw this item.")
+	}
+	return l.Say("记录本身可信，但没有品牌方签署的判定标准，无法判断是否合格。", "The records stand, but the brand signed no rule to judge them by.")
+}
+
+// where is the journey in a few words.
+func (v *Verdict) where(l Lang) string {
+	first, last := v.Legs[0].Name.In(string(l)), v.Legs[len(v.Legs)-1].Name.In(string(l))
+	if len(v.Legs) == 1 {
+		return l.Say("在"+first, "at "+first)
+	}
+	return l.Say("从"+first+"到"+last, "from "+first+" to "+last)
+}
+
+// beyond is the sentence for a broken rule: the first criterion, and that there
+// are more.
+func (v *Verdict) beyond(l Lang) string {
+	b := v.Broken[0]
+	leg := l.Say("全程", "over the whole journey")
+	if b.Leg >= 0 {
+		name := v.Legs[b.Leg].Name.In(string(l))
+		leg = l.Say("在"+name, "at "+name)
+	}
+	lim := l.Limit(b.Criterion.Limit, b.Criterion.Unit)
+	var s string
+	if b.Exact {
+		s = l.Say("已核验，但有超标："+leg+"，"+lim+"，"+run(l, b)+l.Duration(b.Beyond)+"（标准："+allowed(l, b.Criterion)+"）。",
+			"Verified, but beyond the rule: "+lim+" for "+l.Duration(b.Beyond)+run(l, b)+" "+leg+" (allowed: "+allowed(l, b.Criterion)+").")
+	} else {
+		s = l.Say("已核验，但有超标："+leg+"曾达到 "+lim+"，时长不详。", "Verified, but beyond the rule: "+lim+" "+leg+"; for how long is not known.")
+	}
+	if n := len(v.Broken) - 1; n > 0 {
+		s += fmt.Sprintf(l.Say("另有 %d 项超标。", " Broken besides: %d."), n)
+	}
+	if len(v.Withheld) > 0 {
+		s += l.Say("此外，还有应当出示的测量没有出示。", " Measurements that ought to be shown are missing, too.")
+	}
+	return s
+}
+
+func run(l Lang, b Breach) string {
+	if b.Criterion.Kind == statement.Cumulative {
+		return l.Say("累计 ", " in all")
+	}
+	return l.Say("连续 ", " at a time")
+}
+
+// excursion reports that a reading was beyond a limit of the rule, if for no
+// longer than the rule allows.
+func (v *Verdict) excursion() bool {
+	for _, leg := range v.Legs {
+		for _, ch := range leg.Channels {
+			for _, c := range v.Product.Rule {
+				if c.Unit == ch.Unit && (c.Limit.Beyond(ch.Min) || c.Limit.Beyond(ch.Max)) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// Band is the innermost limits of the rule for a unit, in thousandths; a nil
+// side has none.
+func (p *ProductFacts) Band(unit string) (lo, hi *int64) {
+	for _, c := range p.Rule {
+		v := c.Limit.Value
+		switch {
+		case c.Unit != unit:
+		case c.Limit.Comparison == trace.AtOrBelow && (lo == nil || v > *lo):
+			lo = &v
+		case c.Limit.Comparison == trace.AtOrAbove && (hi == nil || v < *hi):
+			hi = &v
+		}
+	}
+	return lo, hi
+}
+
+// band is the rule's temperature band in words, such as 2–8 °C.
+func (v *Verdict) band(l Lang) string {
+	switch lo, hi := v.Product.Band("Cel"); {
+	case lo != nil && hi != nil:
+		return Value(*lo) + "–" + Value(*hi) + " °C"
+	case hi != nil:
+		return l.Say("低于 "+Value(*hi)+" °C", "below "+Value(*hi)+" °C")
+	case lo != nil:
+		return l.Say("高于 "+Value(*lo)+" °C", "above "+Value(*lo)+" °C")
+	}
+	return l.Say("规定条件", "the required condition")
+}
+
+// Explain is everything the verdict says, in plain words; times are shown in at.
+func (v *Verdict) Explain(l Lang, at *time.Location) []Section {
+	var out []Section
+	add := func(topic Topic, title string, lines ...string) {
+		if len(lines) > 0 {
+			out = append(out, Section{topic, title, lines})
+		}
+	}
+	clock := func(ms int64) string { return time.UnixMilli(ms).In(at).Format("2006-01-02 15:04:05") }
+
+	item := []string{"GTIN " + v.Item.GTIN + " · " + l.Say("序列号 ", "serial ") + v.Item.Serial}
+	if p := v.Product; p != nil {
+		item = append([]string{p.Name.In(string(l)) + " · " + p.Brand.In(string(l)) + l.Say("（品牌方声明）", " (declared by the brand)")}, item...)
+		for _, c := range p.Rule {
+			item = append(item, l.Say("判定标准：", "Rule: ")+l.Criterion(c))
+		}
+	}
+	add(TopicItem, l.Say("商品", "Item"), item...)
+
+	for i, leg := range v.Legs {
+		lines := []string{
+			fmt.Sprintf("%s – %s (%s)", clock(leg.From), clock(leg.To), l.Duration(leg.To-leg.From)),
+			l.Presence(leg),
+		}
+		for _, ch := range leg.Channels {
+			lines = append(lines, channel(l, ch)...)
+		}
+		for _, w := range v.Withheld {
+			if w.Leg == i {
+				lines = append(lines, fmt.Sprintf(l.Say("⚠ 未出示：%s，自 %s 至 %s（计划要求这项测量；它没有出示，或设备尚未上报）",
+					"⚠ Withheld: %s, from %s to %s (the plan lists this measurement; it is not shown, or the device has not reported it)"),
+					w.Channel, clock(w.From), clock(w.To)))
+			}
+		}
+		if len(leg.Channels) == 0 {
+			lines = append(lines, l.Say("⚠ 这一段没有任何得到证明的测量。", "⚠ No measurement is proven for this leg."))
+		}
+		add(TopicLeg, fmt.Sprintf(l.Say("第 %d 段：%s", "Leg %d: %s"), i+1, leg.Name.In(string(l))), lines...)
+	}
+
+	add(TopicDeclared, l.Say("谁声明了什么", "Who declared what"), v.declared(l)...)
+	add(TopicUnmeasured, l.Say("没有人测量的时间", "What nobody measured"), v.unmeasured(l)...)
+	add(TopicOrder, l.Say("时间与顺序", "Time and order"), v.order(l, clock)...)
+	add(TopicUnprovable, l.Say("签名不能证明什么", "What no signature can prove"),
+		l.Say("签名证明是谁报告的，不证明探头放在哪里，也不证明探头是准的。", "A signature proves who reported, not where the probe sat or that it was accurate."),
+		l.Say("读到的是标签，不是商品本身；标签可能被取下或复制。", "A tag was seen, not the goods; a tag can be moved or copied."),
+		l.Say("设备还不会签署行踪索引，因此不能排除有行踪未被出示。", "Devices do not sign an index of sightings yet, so a hidden sighting cannot be excluded."),
+		l.Say("时间以设备自己的时钟为准；“时间与顺序”写明了这些时钟有多可靠。", "Times are what the devices' clocks said; “Time and order” says how far they can be trusted."))
+	return out
+}
+
+func channel(l Lang, ch ChannelFacts) []string {
+	u := Unit(ch.Unit)
+	line := fmt.Sprintf(l.Say("%s（%s）：最低 %s，最高 %s，平均 %s %s", "%s (%s): minimum %s, maximum %s, mean %s %s"),
+		ch.Channel, l.Closeness(ch.Closeness), Value(ch.Min), Value(ch.Max), Mean(ch.Mean), u)
+	if ch.MKT != nil {
+		line += fmt.Sprintf(l.Say("；平均动力学温度 %.1f °C（ΔH 83.144 kJ/mol）", "; mean kinetic temperature %.1f °C (ΔH 83.144 kJ/mol)"), *ch.MKT)
+	}
+	lines := []string{line}
+	for _, lim := range ch.Limits {
+		lines = append(lines, fmt.Sprintf(l.Say("　%s：累计 %s，最长一次 %s", "  %s: %s in all, longest run %s"),
+			l.Limit(lim.Limit, ch.Unit), l.Duration(lim.Total), l.Duration(lim.Longest)))
+	}
+	return append(lines, fmt.Sprintf(l.Say("　%d 个数据块由签名证明，其中 %s 没有测量", "  %d blocks proven by signature, %s not measured"), ch.Blocks, l.Duration(ch.Unmeasured)))
+}
+
+func (v *Verdict) declared(l Lang) []string {
+	var lines []string
+	if p := v.Product; p != nil {
+		lines = append(lines, l.Say("品牌方声明商品名称和判定标准：", "The brand declared the product and the rule: ")+p.Brand.In(string(l))+l.Say("（", " (")+p.By+l.Say("）", ")"))
+	}
+	seen := map[string]bool{}
+	for _, leg := range v.Legs {
+		if s := leg.Site.In(string(l)) + l.Say("（", " (") + leg.PlanBy + l.Say("）", ")"); !seen[s] {
+			seen[s] = true
+			lines = append(lines, l.Say("场所声明哪些探头和天线属于哪个区域：", "The site declared which probes and antennas serve which zone: ")+s)
+		}
+	}
+	for _, d := range v.Devices {
+		line := l.Say("测量设备：", "Measured by: ") + d.Label()
+		if d.Simulated {
+			line += l.Say("，⚠ 模拟设备", ", ⚠ a simulated device")
+		}
+		lines = append(lines, line)
+	}
+	if v.KeyStatus == 0 {
+		lines = append(lines, l.Say("没有出示密钥状态：不知道这些密钥后来是否被吊销。", "No key status is shown: whether these keys were revoked later is not known."))
+	}
+	return lines
+}
+
+// Label is the device's name, or who it speaks as, with the start of its key id.
+func (d DeviceFacts) Label() string {
+	name := d.Name
+	if name == "" {
+		name = d.Issuer
+	}
+	return name + " (" + d.KeyID.String()[:12] + "…)"
+}
+
+func (v *Verdict) unmeasured(l Lang) []string {
+	lines := []string{
+		l.Say("两段之间（无人监控）：", "Between legs (nobody was looking): ") + l.Duration(v.Unmonitored),
+		l.Say("各段之内（以最差的通道计）：", "Within legs (worst channel): ") + l.Duration(v.Unmeasured),
+	}
+	if v.Conflicts > 0 {
+		lines = append(lines, fmt.Sprintf(l.Say("⚠ 有 %d 次同时出现在两个区域", "⚠ In two zones at once: %d times"), v.Conflicts))
+	}
+	if v.Unplaced+v.Undated > 0 {
+		lines = append(lines, fmt.Sprintf(l.Say("⚠ %d 条行踪没有地点或时间", "⚠ Sightings without a place or a time: %d"), v.Unplaced+v.Undated))
+	}
+	return lines
+}
+
+func (v *Verdict) order(l Lang, clock func(int64) string) []string {
+	lines := []string{fmt.Sprintf(l.Say("%d 份签名声明全部在账本 %s 中（账本共 %d 条）", "All %d signed statements are in the ledger %s (of %d entries)"), v.Statements, v.Origin, v.LedgerSize)}
+	for _, a := range v.Anchors {
+		line := fmt.Sprintf(l.Say("锚定：链 %s，高度 %d，%s（%s）", "Anchor: chain %s at height %d, %s (%s)"), a.Chain, a.Height, clock(a.Time), l.Validators(a.Pinned, a.Validators))
+		if !a.Checked {
+			line += l.Say("；由文件声明，未离线核对", "; declared by the file, not checked offline")
+		}
+		lines = append(lines, line)
+	}
+	if len(v.Anchors) == 0 {
+		lines = append(lines, l.Say("没有锚定到任何链。", "Not anchored on any chain."))
+	}
+	lines = append(lines, l.Say("没有见证人联署：不能排除别人看到的是账本的另一个版本。", "No witness cosigned: that others are shown another ledger is not excluded."))
+	for _, d := range v.Devices {
+		lines = append(lines, fmt.Sprintf(l.Say("%s 的时钟：%s，自报误差不超过 %d 毫秒", "Clock of %s: %s, error at most %d ms by its own word"), d.Label(), l.Clock(d.Clock), d.MaxError))
+	}
+	return lines
+}
+
+// Sentence is a refusal in plain words.
+func (c Code) Sentence(l Lang) string {
+	switch c {
+	case CodeMalformed:
+		return l.Say("文件已损坏，或不是规定的格式。", "The file is damaged, or not of the prescribed form.")
+	case CodeUntrusted:
+		return l.Say("其中有签名来自未经授权的密钥。", "Something in it is signed by a key that nobody authorised for it.")
+	case CodeSignature:
+		return l.Say("其中有签名不成立：内容在签名之后被改动过。", "A signature does not hold: something was changed after it was signed.")
+	case CodeReceipt:
+		return l.Say("其中有声明无法证明在账本里，或在记账之后被改动过。", "A statement cannot be shown to be in the ledger, or was changed after it was recorded.")
+	case CodeCheckpoint:
+		return l.Say("账本的签名不成立，或不是受信任的账本。", "The ledger's signature does not hold, or the ledger is not a trusted one.")
+	case CodeRecord:
+		return l.Say("其中有记录不属于签名所涵盖的内容。", "A record is not among those that its device signed.")
+	case CodeRange:
+		return l.Say("温度汇总与设备签名不符：数值被改动过。", "A summary of measurements does not lead to what the device signed: it was changed.")
+	case CodeWindow:
+		return l.Say("商品停留期间有测量被略去。", "Measurements during the item's stay were left out.")
+	case CodeConsistency:
+		return l.Say("同一条测量记录出现了两个互相矛盾的版本。", "Two versions of one trace contradict each other.")
+	case CodeTrace:
+		return l.Say("测量记录与行程对不上。", "A trace of measurements does not fit the journey.")
+	case CodePlan:
+		return l.Say("缺少测量所依据的场所计划。", "The site's plan that a measurement rests on is missing.")
+	case CodeItem:
+		return l.Say("其中有别的商品的记录。", "It shows records of another item.")
+	case CodeExpired:
+		return l.Say("其中有签名是在密钥有效期之外作出的。", "Something was signed outside the time its key is valid for.")
+	case CodeRevoked:
+		return l.Say("其中有签名来自已被吊销的密钥。", "Something is signed by a key that was revoked.")
+	}
+	return l.Say("未能通过核验。", "It did not verify.")
+}
+
+// A Lang is a language of the words that people read.
+type Lang string
+
+// Languages.
+const (
+	Chinese Lang = "zh-CN"
+	English Lang = "en"
+)
+
+// Say picks the words of the language.
+func (l Lang) Say(zh, en string) string {
+	if l == Chinese {
+		return zh
+	}
+	return en
+}
+
+// Presence says how sure it is that the item was there all along.
+func (l Lang) Presence(leg Leg) string {
+	n := fmt.Sprintf(l.Say("标签读到 %d 次，记为 %d 条行踪", "tag reads: %d, sightings: %d"), leg.Reads, leg.Sightings)
+	switch leg.Presence {
+	case Seen:
+		return l.Say("全程可见：", "Seen all along; ") + n
+	case SeenOnce:
+		return l.Say("只读到一次：", "Seen only once; ") + n
+	}
+	return fmt.Sprintf(l.Say("首尾可见，中间有时读不到，可见时间合计 %s：%s", "Seen at both ends and for %s in all, not all along; %s"), l.Duration(leg.SeenFor), n)
+}
+
+// Validators says what the agreement of a chain is worth.
+func (l Lang) Validators(known bool, n uint64) string {
+	switch {
+	case !known:
+		return l.Say("验证者名单未知", "its validators are not known")
+	case n == 1:
+		return l.Say("1/1 个验证者，由运营方掌握：只有留存过旧账本头的人才能发现篡改", "1 of 1 validators, the operator's own: tamper-evident only to those who kept earlier heads")
+	}
+	return fmt.Sprintf(l.Say("%d 个验证者", "%d validators"), n)
+}
+
+// Clock says how far a device's clock can be trusted.
+func (l Lang) Clock(q statement.Quality) string {
+	switch q {
+	case statement.ClockSynchronised:
+		return l.Say("已同步", "synchronised")
+	case statement.ClockRTC:
+		return l.Say("未同步，来自实时时钟芯片", "not synchronised, from a real-time clock")
+	case statement.ClockRestored:
+		return l.Say("未同步，由保存的时间恢复", "not synchronised, restored from a saved time")
+	}
+	return l.Say("未设置", "unset")
+}
+
+// Closeness says how near a probe was to the goods, by the site's word.
+func (l Lang) Closeness(c statement.Closeness) string {
+	switch c {
+	case statement.SameRoom:
+		return l.Say("同一房间", "same room")
+	case statement.SameBox:
+		return l.Say("同一箱内", "same box")
+	case statement.OnItem:
+		return l.Say("在商品上", "on the item")
+	}
+	return l.Say("位置仅为声明", "place only declared")
+}
+
+// Quantity is what a unit measures.
+func (l Lang) Quantity(senml string) string {
+	switch senml {
+	case "Cel":
+		return l.Say("温度", "Temperature")
+	case "%RH":
+		return l.Say("相对湿度", "Relative humidity")
+	}
+	return l.Say("测量", "Measurement")
+}
+
+// Criterion is one line of the brand's rule.
+func (l Lang) Criterion(c statement.Criterion) string {
+	return l.Limit(c.Limit, c.Unit) + l.Say("：", ": ") + allowed(l, c)
+}
+
+func allowed(l Lang, c statement.Criterion) string {
+	if c.For == 0 {
+		return l.Say("不允许", "never")
+	}
+	kind := l.Say("一次", "at a time")
+	if c.Kind == statement.Cumulative {
+		kind = l.Say("累计", "in all")
+	}
+	return l.Say(kind+"须少于 "+l.Duration(c.For), "less than "+l.Duration(c.For)+" "+kind)
+}
+
+// Limit is a limit with its unit; its value itself is beyond.
+func (l Lang) Limit(lim trace.Limit, senml string) string {
+	v := Value(lim.Value) + " " + Unit(senml)
+	if lim.Comparison == trace.AtOrBelow {
+		return v + l.Say(" 及以下", " or below")
+	}
+	return v + l.Say(" 及以上", " or above")
+}
+
+// Unit is a SenML unit as people write it.
+func Unit(senml string) string {
+	switch senml {
+	case "Cel":
+		return "°C"
+	case "%RH":
+		return "%"
+	}
+	return senml
+}
+
+// Value writes thousandths exactly, without trailing zeros.
+func Value(milli int64) string {
+	s := strconv.FormatFloat(float64(milli)/1000, 'f', 3, 64)
+	return strings.Replace(strings.TrimSuffix(strings.TrimRight(s, "0"), "."), "-", "−", 1)
+}
+
+// Mean writes a mean in thousandths to a tenth of the unit.
+func Mean(milli float64) string {
+	return strings.Replace(strconv.FormatFloat(math.Round(milli/100)/10+0, 'f', 1, 64), "-", "−", 1)
+}
+
+// Duration writes milliseconds as people say them.
+func (l Lang) Duration(ms int64) string {
+	d := (time.Duration(ms) * time.Millisecond).Round(time.Second)
+	two := func(n int, unit string, rest int, small string) string {
+		s := strconv.Itoa(n) + " " + unit
+		if rest > 0 {
+			s += " " + strconv.Itoa(rest) + " " + small
+		}
+		return s
+	}
+	switch {
+	case ms > 0 && d == 0:
+		return l.Say("不到 1 秒", "under 1 s")
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + l.Say(" 秒", " s")
+	case d < time.Hour:
+		return two(int(d.Minutes()), l.Say("分钟", "min"), int(d.Seconds())%60, l.Say("秒", "s"))
+	case d < 48*time.Hour:
+		return two(int(d.Hours()), l.Say("小时", "h"), int(d.Minutes())%60, l.Say("分钟", "min"))
+	}
+	return two(int(d.Hours())/24, l.Say("天", "days"), int(d.Hours())%24, l.Say("小时", "h"))
+}
