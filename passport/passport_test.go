@@ -73,7 +73,7 @@ func TestOutcomes(t *testing.T) {
 	}{
 		"kept":     {passporttest.Options{}, passport.Kept, "2–8 °C was kept from Hangzhou cold store 1 to Refrigerated truck 3", "从杭州冷库 1 号到沪杭冷藏车 3 号，凡有测量之处，均符合 2–8 °C"},
 		"brief":    {passporttest.Options{Brief: true}, passport.Kept, "short times beyond it", "其间有过短时超出"},
-		"beyond":   {passporttest.Options{Beyond: true}, passport.Beyond, "8 °C or above for 1 h 20 min in all over the whole journey (allowed: less than 30 min in all)", "全程，8 °C 及以上，累计 1 小时 20 分钟（标准：累计须少于 30 分钟）"},
+		"beyond":   {passporttest.Options{Beyond: true}, passport.Beyond, "8 °C or above for 1 h 20 min in all over the whole journey (allowed: less than 30 min in all)", "全程累计有 1 小时 20 分钟处于 8 °C 及以上（标准：累计须少于 30 分钟）"},
 		"withheld": {passporttest.Options{Withheld: true}, passport.Incomplete, "measurements that ought to be shown are not", "有应当出示的测量没有出示"},
 		"stale":    {passporttest.Options{Stale: true}, passport.Incomplete, "measurements that ought to be shown are not", "有应当出示的测量没有出示"},
 		"humid":    {passporttest.Options{Humid: true}, passport.Incomplete, "nothing measured what the rule asks for at Refrigerated truck 3", "在沪杭冷藏车 3 号没有判定所需的测量"},

@@ -83,7 +83,7 @@ func (v *Verdict) beyond(l Lang) string {
 	lim := l.Limit(b.Criterion.Limit, b.Criterion.Unit)
 	var s string
 	if b.Exact {
-		s = l.Say("已核验，但有超标："+leg+"，"+lim+"，"+run(l, b)+l.Duration(b.Beyond)+"（标准："+allowed(l, b.Criterion)+"）。",
+		s = l.Say("已核验，但有超标："+leg+run(l, b)+"有 "+l.Duration(b.Beyond)+"处于 "+lim+"（标准："+allowed(l, b.Criterion)+"）。",
 			"Verified, but beyond the rule: "+lim+" for "+l.Duration(b.Beyond)+run(l, b)+" "+leg+" (allowed: "+allowed(l, b.Criterion)+").")
 	} else {
 		s = l.Say("已核验，但有超标："+leg+"曾达到 "+lim+"，时长不详。", "Verified, but beyond the rule: "+lim+" "+leg+"; for how long is not known.")
@@ -99,9 +99,9 @@ func (v *Verdict) beyond(l Lang) string {
 
 func run(l Lang, b Breach) string {
 	if b.Criterion.Kind == statement.Cumulative {
-		return l.Say("累计 ", " in all")
+		return l.Say("累计", " in all")
 	}
-	return l.Say("连续 ", " at a time")
+	return l.Say("连续", " at a time")
 }
 
 // excursion reports that a reading was beyond a limit of the rule, if for no
@@ -297,7 +297,7 @@ func (c Code) Sentence(l Lang) string {
 	case CodeRecord:
 		return l.Say("其中有记录不属于签名所涵盖的内容。", "A record is not among those that its device signed.")
 	case CodeRange:
-		return l.Say("温度汇总与设备签名不符：数值被改动过。", "A summary of measurements does not lead to what the device signed: it was changed.")
+		return l.Say("测量汇总与设备签名不符：数值被改动过。", "A summary of measurements does not lead to what the device signed: it was changed.")
 	case CodeWindow:
 		return l.Say("商品停留期间有测量被略去。", "Measurements during the item's stay were left out.")
 	case CodeConsistency:

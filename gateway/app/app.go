@@ -169,11 +169,15 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	g.trust = g.keys.Trust(g.logKey, uint64(g.node.Validators()))
+	authority, err := statement.ParseKey(g.org.Authority)
+	if err != nil {
+		return fmt.Errorf("%s: authority: %w", organisationFile, err)
+	}
+	g.trust = g.org.Trust(authority, g.logKey, uint64(g.node.Validators()))
 	if err := g.openLedger(ctx, own, key, chain); err != nil {
 		return err
 	}
-	ring := statement.NewKeyring(g.org.Audience(), g.keys.Authority.Key())
+	ring := statement.NewKeyring(g.org.Audience(), authority)
 	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
 		return err
 	}
@@ -189,7 +193,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.seq, err = sequence.New(ctx, g.store, g.ledger, g.post, g.log); err != nil {
 		return err
 	}
-	g.office = enrol.NewOffice(g.org, g.keys, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post)
+	g.office = enrol.NewOffice(g.org, g.keys, authority, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post)
 	g.journey = journey.New(g.store, g.ledger, receipts)
 	if g.runner, err = anchoring.New(anchoring.Options{Chain: chain, Origin: g.org.Origin, Every: g.conf.AnchorEvery,
 		Newest: g.newest, Record: g.record, Log: g.log}); err != nil {

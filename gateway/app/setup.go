@@ -53,10 +53,11 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
 			return err
 		}
 	}
-	keys, err := enrol.LoadKeys(dir, org, now)
+	keys, err := enrol.MakeKeys(dir, org, now)
 	if err != nil {
 		return err
 	}
+	org.Authority = keys.Authority.Key().Encoded()
 	founding, err := keys.Founding()
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
 	if err != nil {
 		return err
 	}
-	trust, err := keys.Trust(pub, 1).Encode()
+	trust, err := org.Trust(keys.Authority.Key(), pub, 1).Encode()
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (w *world) compose() *passport.Passport {
 	}
 	if w.o.Moment {
 		c.stay(w.store, 30, 346)
-		c.stay(w.truck, 415, 415)
+		c.stay(w.truck, 420, 420)
 	} else {
 		c.stay(w.store, 30, 350)
 		c.stay(w.truck, 390, 625)

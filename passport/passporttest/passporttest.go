@@ -46,7 +46,7 @@ type Options struct {
 	Simulated bool // the truck's device is a simulated one
 	Unruled   bool // the brand's word is not shown
 	Humid     bool // the truck's plan lists humidity only
-	Moment    bool // the truck's leg is one read, at the very time of a reading
+	Moment    bool // the truck's leg is one read, at the very time between two blocks
 	SameZone  bool // another site gives the truck's zone the store's id
 
 	Replanned bool           // the site signs a second plan at 180 minutes: the store's trace restarts

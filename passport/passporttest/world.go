@@ -313,8 +313,8 @@ func (w *world) sightings(d *device, hour, from, to int, allAlong bool, next int
 	see("2002", at(first), at(last), 7)
 	switch {
 	case d == w.truck && w.o.Moment:
-		if hour == 7 {
-			see(Serial, at(415), at(415), 1)
+		if hour == 8 {
+			see(Serial, at(420), at(420), 1)
 		}
 	case d == w.store && allAlong:
 		see(Serial, at(first), at(last), 40)

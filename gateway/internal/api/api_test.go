@@ -139,7 +139,7 @@ func TestItemPage(t *testing.T) {
 				"1 of 1 validators", "What no signature can prove", "Measured all along", "Who declared what", "Time and order", "the brand&#39;s rule: 2 °C – 8 °C"},
 			[]string{"含模拟数据", "Simulated data", "verdict bad", "class=\"past\""}},
 		"beyond": {passporttest.Options{Beyond: true},
-			[]string{"verdict bad", "有超标", "累计 1 小时 20 分钟", `channel over`, `class="past"`, "最长一次"},
+			[]string{"verdict bad", "有超标", "累计有 1 小时 20 分钟处于 8 °C 及以上", `channel over`, `class="past"`, "最长一次"},
 			[]string{"Beyond the rule", "8 °C or above for 1 h 20 min in all", "longest run"}, []string{"verdict good"}},
 		"withheld": {passporttest.Options{Withheld: true},
 			[]string{"verdict doubt", "记录不完整", "应有而未出示的测量", "<code>box</code>", "这一段没有任何得到证明的测量"},

@@ -10,6 +10,7 @@ package enrol
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ type Organisation struct {
 	Brand       string `json:"brand"` //
 	Origin      string `json:"origin"`
 	ChainID     string `json:"chain_id"`
-	Simulated   bool   `json:"simulated"` // devices enrolled here are simulated
+	Authority   []byte `json:"authority"` // COSE_Key
 }
 
 // Audience is what statements of this organisation are for.
@@ -52,20 +53,40 @@ func Origin(domain, tenant string, at time.Time) string {
 // Keys are the organisation's keys, each in a directory of its own.
 type Keys struct {
 	org       Organisation
-	Authority *statement.Signer
+	Authority *statement.Signer // nil when its directory is kept elsewhere
 	Site      *statement.Signer
 	Brand     *statement.Signer
 	now       func() time.Time
 }
 
-// LoadKeys loads, or makes on first use, the keys below dir.
-func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
-	k := &Keys{org: org, now: now}
-	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, "site": &k.Site, "brand": &k.Brand} {
+// MakeKeys makes the keys of a new organisation below dir.
+func MakeKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
+	for _, name := range []string{"authority", "site", "brand"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return nil, err
 		}
-		priv, _, err := keyfile.LoadOrCreate(filepath.Join(dir, name, name+".pem"))
+		if _, _, err := keyfile.LoadOrCreate(keyPath(dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return LoadKeys(dir, org, now)
+}
+
+func keyPath(dir, name string) string { return filepath.Join(dir, name, name+".pem") }
+
+// LoadKeys loads the keys below dir. It makes none: a gateway that made itself
+// another authority would vouch for devices that nobody's trust file knows.
+func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
+	k := &Keys{org: org, now: now}
+	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, "site": &k.Site, "brand": &k.Brand} {
+		path := keyPath(dir, name)
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			if name == "authority" {
+				continue
+			}
+			return nil, fmt.Errorf("%s is missing\nhint: restore the folder from its backup", path)
+		}
+		priv, _, err := keyfile.LoadOrCreate(path)
 		if err != nil {
 			return nil, err
 		}
@@ -76,10 +97,16 @@ func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error)
 	return k, nil
 }
 
+// ErrNoAuthority says that the authority's key is kept elsewhere.
+var ErrNoAuthority = errors.New("the authority's key is not on this machine\nhint: bring its folder back while devices enrol")
+
 const authorityIssuer = "urn:trailmark:authority:"
 
 // Identify signs an identity.
 func (k *Keys) Identify(id statement.Identity) (*statement.Statement, error) {
+	if k.Authority == nil {
+		return nil, ErrNoAuthority
+	}
 	id.Version = 1
 	id.From = k.now().Add(-24 * time.Hour).UnixMilli() // clocks differ; a device may be a little behind
 	id.To = k.now().Add(validity).UnixMilli()
@@ -126,11 +153,11 @@ func (k *Keys) Product(p statement.Product) (*statement.Statement, error) {
 }
 
 // Trust is the file that verifiers pin.
-func (k *Keys) Trust(logKey statement.Key, validators uint64) *passport.Trust {
-	return &passport.Trust{Authorities: []statement.PublicKey{{Key: k.Authority.Key()}},
-		Logs:     []passport.Log{{Origin: k.org.Origin, Key: statement.PublicKey{Key: logKey}}},
-		Audience: k.org.Audience(),
-		Chains:   []passport.Chain{{ID: k.org.ChainID, Validators: validators}}}
+func (o Organisation) Trust(authority, logKey statement.Key, validators uint64) *passport.Trust {
+	return &passport.Trust{Authorities: []statement.PublicKey{{Key: authority}},
+		Logs:     []passport.Log{{Origin: o.Origin, Key: statement.PublicKey{Key: logKey}}},
+		Audience: o.Audience(),
+		Chains:   []passport.Chain{{ID: o.ChainID, Validators: validators}}}
 }
 
 // newestPlan is the plan with the highest seq in the store.

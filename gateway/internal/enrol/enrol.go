@@ -30,21 +30,22 @@ type Post func(ctx context.Context, kid statement.Hash, message []byte) error
 
 // An Office enrols devices.
 type Office struct {
-	org    Organisation
-	keys   *Keys
-	store  *store.Store
-	gate   Gate
-	claims string // directory
-	broker string // URL for devices
-	logKey statement.Key
-	post   Post
+	org       Organisation
+	keys      *Keys
+	authority statement.Key
+	store     *store.Store
+	gate      Gate
+	claims    string // directory
+	broker    string // URL for devices
+	logKey    statement.Key
+	post      Post
 
 	mu sync.Mutex // held while a claim is redeemed: a code works once, plans follow each other
 }
 
 // NewOffice makes an Office. broker is the URL that devices are told.
-func NewOffice(org Organisation, keys *Keys, st *store.Store, gate Gate, claims, broker string, logKey statement.Key, post Post) *Office {
-	return &Office{org: org, keys: keys, store: st, gate: gate, claims: claims, broker: broker, logKey: logKey, post: post}
+func NewOffice(org Organisation, keys *Keys, authority statement.Key, st *store.Store, gate Gate, claims, broker string, logKey statement.Key, post Post) *Office {
+	return &Office{org: org, keys: keys, authority: authority, store: st, gate: gate, claims: claims, broker: broker, logKey: logKey, post: post}
 }
 
 // Request is the body of an enrolment, as JSON text inside Envelope.
@@ -121,6 +122,9 @@ func (o *Office) Enrol(ctx context.Context, env Envelope) (*Response, error) {
 		return nil, refusef("%v; hint: `gateway claim` makes a new code", err)
 	}
 	kid := key.ID()
+	if _, known := o.gate.Identity(kid); !known && o.keys.Authority == nil {
+		return nil, &Refusal{ErrNoAuthority.Error()} // before the code is used up
+	}
 	if claim.Used != "" && claim.Used != kid.String() {
 		return nil, refusef("claim code %s is used up; hint: `gateway claim` makes a new code", claim.Code)
 	}
@@ -288,7 +292,7 @@ func (o *Office) respond(ctx context.Context, kid statement.Hash) (*Response, er
 		return nil, err
 	}
 	r := &Response{Audience: o.org.Audience(), Tenant: o.org.Tenant, Broker: o.broker,
-		Password: base64.RawURLEncoding.EncodeToString(secret), Authority: o.keys.Authority.Key().Encoded(),
+		Password: base64.RawURLEncoding.EncodeToString(secret), Authority: o.authority.Encoded(),
 		Origin: o.org.Origin, LogKey: o.logKey.Encoded()}
 	if err := o.store.Update(ctx, func(tx *store.Tx) error {
 		return tx.PutLogin(kid, sha256.Sum256([]byte(r.Password)))

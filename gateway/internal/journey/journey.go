@@ -111,9 +111,10 @@ type builder struct {
 	frames map[uint64]*statement.Delivery
 }
 
-// stay is a run of sightings in one zone.
+// stay is a run of sightings in one zone of one site.
 type stay struct {
 	zone     statement.Zone
+	site     string // the plan's issuer
 	from, to int64
 }
 
@@ -144,7 +145,7 @@ func (b *builder) compose(sightings []store.Sighting) error {
 			continue
 		}
 		zone, _ := plan.Zone(id)
-		if n := len(stays); n > 0 && stays[n-1].zone.ID == id {
+		if n := len(stays); n > 0 && stays[n-1].zone.ID == id && stays[n-1].site == plan.site {
 			stays[n-1].to = max(stays[n-1].to, s.Last)
 			for _, ch := range zone.Channels { // channels that a newer plan added
 				if !slices.ContainsFunc(stays[n-1].zone.Channels, func(o statement.Channel) bool { return o.Device == ch.Device && o.Name == ch.Name }) {
@@ -152,10 +153,11 @@ func (b *builder) compose(sightings []store.Sighting) error {
 				}
 			}
 		} else {
-			stays = append(stays, stay{zone, s.First, s.Last})
+			stays = append(stays, stay{zone, plan.site, s.First, s.Last})
 		}
 	}
 	for _, st := range stays {
+		st.to = max(st.to, st.from+1) // an instant between two blocks still has a millisecond
 		for _, ch := range st.zone.Channels {
 			if err := b.trails(st, ch, plans, used); err != nil {
 				return err
@@ -165,27 +167,35 @@ func (b *builder) compose(sightings []store.Sighting) error {
 	return b.basis(used)
 }
 
+// sitePlan is a plan and who signed it.
+type sitePlan struct {
+	*statement.Plan
+	site string
+}
+
 // plans are all plans at the anchored size.
-func (b *builder) plans() (map[statement.Hash]*statement.Plan, error) {
+func (b *builder) plans() (map[statement.Hash]sitePlan, error) {
 	rows, err := b.c.store.Kind(b.ctx, statement.KindPlan)
 	if err != nil {
 		return nil, err
 	}
-	out := map[statement.Hash]*statement.Plan{}
+	out := map[statement.Hash]sitePlan{}
 	for _, row := range rows {
 		s, err := statement.Parse(row.Data)
 		if err != nil {
 			return nil, err
 		}
-		if out[row.ID], err = s.Plan(); err != nil {
+		p, err := s.Plan()
+		if err != nil {
 			return nil, err
 		}
+		out[row.ID] = sitePlan{p, s.Header.Issuer}
 	}
 	return out, nil
 }
 
 // trails adds the range proofs of one channel over one stay.
-func (b *builder) trails(st stay, ch statement.Channel, plans map[statement.Hash]*statement.Plan, used map[statement.Hash]bool) error {
+func (b *builder) trails(st stay, ch statement.Channel, plans map[statement.Hash]sitePlan, used map[statement.Hash]bool) error {
 	traces, err := b.c.store.Overlapping(b.ctx, ch.Device, ch.Name, st.from, st.to)
 	if err != nil {
 		return err
@@ -201,7 +211,7 @@ func (b *builder) trails(st stay, ch statement.Channel, plans map[statement.Hash
 		if err != nil {
 			return err
 		}
-		if t.Start.Basis != trace.Wall {
+		if t.Start.Basis != trace.Wall || t.Start.Plan.IsZero() {
 			continue
 		}
 		proof, err := trace.Prove(b.c.store.Nodes(b.ctx, t.ID), last.N+1, from.N, to.N+1)
@@ -223,7 +233,7 @@ func (b *builder) trails(st stay, ch statement.Channel, plans map[statement.Hash
 	return nil
 }
 
-func anyUsed(used map[statement.Hash]bool, plans map[statement.Hash]*statement.Plan, ch statement.Channel, entry statement.Hash) bool {
+func anyUsed(used map[statement.Hash]bool, plans map[statement.Hash]sitePlan, ch statement.Channel, entry statement.Hash) bool {
 	for id := range used {
 		if _, e, ok := plans[id].Channel(ch.Device, ch.Name); ok && e.Hash() == entry {
 			return true

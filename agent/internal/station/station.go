@@ -1,0 +1,401 @@
+// Package station is what one device does: it samples its probes and hears its
+// readers, seals a frame at a time, keeps it on the card, sends it, and lets go
+// of it once the ledger's receipt has been verified.
+//
+// It promises that a frame is on the card before anyone else sees it, that a
+// number is never signed twice, that what a probe got wrong is told as a fault
+// and never as a reading, and that nothing leaves the card but for a verified
+// receipt. One goroutine, that of Run, owns all state; probes, readers and the
+// uplink only hand it things.
+package station
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"trailmark/agent/internal/clock"
+	"trailmark/agent/internal/outbox"
+	"trailmark/agent/internal/rfid"
+	"trailmark/agent/internal/sensor"
+	"trailmark/internal/device"
+	"trailmark/statement"
+)
+
+// An Uplink is a lossy pipe to the gateway.
+type Uplink interface {
+	// Publish queues data behind what was queued before, without waiting for the
+	// network; an error says that it was not queued. Nothing is durable and
+	// nothing is known to have arrived when it returns nil.
+	Publish(ctx context.Context, data []byte) error
+	// Down gives what the gateway sends, in order. Messages may be lost.
+	Down() <-chan []byte
+	// Connected tells when a connection is made (true) or lost (false). What was
+	// published before a true may be gone.
+	Connected() <-chan bool
+	// Reset gives the connection up and makes a new one.
+	Reset()
+}
+
+// A Clock gives the device's time. It is safe for concurrent use.
+type Clock interface {
+	Now() clock.Reading
+}
+
+// A Reader is an RFID reader and the name that its antennas have here.
+type Reader struct {
+	Name string // antenna 2 of "llrp0" is "llrp0/2"
+	// Open makes the reader; it calls status when the reader is found or lost.
+	Open func(status func(up bool, why string)) (rfid.Reader, error)
+}
+
+// Config says who this device is, whom it trusts, and how often it acts.
+type Config struct {
+	Key       statement.Hash // id of our key
+	Epoch     uint64         // that our identity opens
+	Audience  string
+	Authority statement.Key // pinned at enrolment
+	Origin    string        // of the ledger
+	LogKey    statement.Key // pinned at enrolment
+
+	Every     time.Duration // between two readings of a probe
+	SealEvery time.Duration // between two frames
+	Dwell     time.Duration // a tag unseen for longer has left and come back
+	Stall     time.Duration // without any receipt before the connection is made anew
+}
+
+// Parts are what a Station is made of. All but Plans, Log and Report are needed.
+type Parts struct {
+	Sealer  *device.Sealer
+	Outbox  *outbox.Log
+	Clock   Clock
+	Uplink  Uplink
+	Probes  []sensor.Probe
+	Readers []Reader
+	Plans   []*device.Plan // verified ones to choose from at the start
+	// SavePlan keeps a plan-down message. When it returns nil the message survives
+	// loss of power.
+	SavePlan func(message []byte) error
+	Log      *slog.Logger
+	Report   func(Status) // hears of changes, from the goroutine of Run
+}
+
+// Status is what the device would tell its owner.
+type Status struct {
+	Epoch      uint64 `json:"epoch"`
+	Next       uint64 `json:"next_seq"`
+	Receipted  uint64 `json:"receipted"` // frames below are in the ledger
+	Connected  bool   `json:"connected"`
+	Size       uint64 `json:"checkpoint_size"` // of the newest verified; 0: none
+	Root       string `json:"checkpoint_root"` // hex
+	Alarm      bool   `json:"alarm"`           // someone else signed under our seq
+	CardFull   bool   `json:"card_full"`
+	LostFrames uint64 `json:"lost_frames"` // damaged on the card
+}
+
+// Station is one device. Run is called once.
+type Station struct {
+	c   Config
+	p   Parts
+	log *slog.Logger
+
+	inbox chan func() // from probes and readers to Run
+
+	// What follows belongs to the goroutine of Run (before: to New's caller).
+	st       device.State // as of the newest frame on the card, and what was learned since
+	plan     *device.Plan
+	pending  pending
+	restart  bool            // the next frame ends every trace
+	gone     map[string]bool // probes and readers that do not answer
+	unsaved  *unsaved        // sealed, but the card has not taken it yet
+	dropped  uint64          // observations lost since the card is full
+	sealed   time.Time
+	window   window
+	roots    roots
+	changed  bool // since the last Report
+	tampered map[string]bool
+}
+
+// unsaved is a frame that must be kept before any other is sealed.
+type unsaved struct {
+	seq    uint64
+	record []byte
+	next   device.State
+	told   bool // that the card does not take it
+}
+
+// New takes up where the outbox ends. It refuses to when the newest frame on the
+// card is damaged: which numbers were used up is unknown then.
+func New(c Config, p Parts) (*Station, error) {
+	if c.Every <= 0 || c.SealEvery <= 0 {
+		return nil, fmt.Errorf("reading every %v and sealing every %v: both must be above 0", c.Every, c.SealEvery)
+	}
+	if c.Dwell <= 0 {
+		c.Dwell = 10 * time.Second
+	}
+	if c.Stall <= 0 {
+		c.Stall = 30 * time.Second
+	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	if p.Report == nil {
+		p.Report = func(Status) {}
+	}
+	s := &Station{c: c, p: p, log: p.Log, inbox: make(chan func()), gone: map[string]bool{}, tampered: map[string]bool{}, changed: true}
+	s.pending.reset()
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	s.window.start(s.st.Receipted, c.Stall)
+	s.roots.add(s.st.Checked)
+	s.booted(p.Clock.Now())
+	s.declareLost()
+	s.choosePlan()
+	return s, nil
+}
+
+// load reads the state behind the newest frame.
+func (s *Station) load() error {
+	for _, d := range s.p.Outbox.Damage() {
+		if d.Tail {
+			return fmt.Errorf("the newest frame on the card is damaged (%s at %d: %s), so signing on could use a number twice\n"+
+				"hint: move the data folder away, keep it as evidence, and start with a new claim code", d.Segment, d.Offset, d.Reason)
+		}
+	}
+	seq, data, ok := s.p.Outbox.Last()
+	if !ok {
+		if next := s.p.Outbox.Next(); next != 0 {
+			return fmt.Errorf("the card expects frame %d but holds none to go on from\nhint: start with a new data folder and a new claim code", next)
+		}
+		s.st = device.NewState(s.c.Epoch, statement.Hash{})
+		return nil
+	}
+	r, err := device.ParseRecord(data)
+	if err != nil {
+		return fmt.Errorf("frame %d: %w", seq, err)
+	}
+	if s.st, err = device.ParseState(r.State); err != nil {
+		return fmt.Errorf("frame %d: %w", seq, err)
+	}
+	stmt, err := r.Statement()
+	if err != nil {
+		return fmt.Errorf("frame %d: %w", seq, err)
+	}
+	if stmt.Header.KeyID != s.c.Key || s.st.Epoch != s.c.Epoch || s.st.Next != seq+1 || s.st.Prev != stmt.ID() {
+		return fmt.Errorf("frame %d on the card is of key %.8s… in epoch %d, we are %.8s… in epoch %d\n"+
+			"hint: the data folder holds the frames of another enrolment; start with an empty one", seq, stmt.Header.KeyID, s.st.Epoch, s.c.Key, s.c.Epoch)
+	}
+	return nil
+}
+
+// booted tells of the start, and ends the traces of a boot whose clock may lag
+// behind what was signed already.
+func (s *Station) booted(now clock.Reading) {
+	words := "agent started"
+	if now.BootID != s.st.Clock.BootID {
+		words = "device booted"
+		if s.st.Next > 0 && now.Quality < clock.RTC {
+			s.restart = true
+		}
+	}
+	s.pending.happen(now.Boottime, statement.Happening{Type: statement.Boot, Count: min(now.BootCount, 1<<32-1), Words: words})
+}
+
+// declareLost signs which frames the card lost before the ledger had them, again
+// at every start until it has the declaration.
+func (s *Station) declareLost() {
+	var from, to uint64
+	var why string
+	for _, d := range s.p.Outbox.Damage() {
+		switch {
+		case d.From == d.To:
+			s.log.Info("a write was cut short and will be made again", slog.Uint64("seq", d.From), slog.String("segment", d.Segment))
+		case d.From == to && from < to: // one gap, however it came about
+			to = d.To
+		default:
+			s.lose(from, to, why)
+			from, to, why = d.From, d.To, d.Reason
+		}
+	}
+	s.lose(from, to, why)
+}
+
+// lose declares frames from <= seq < to, save those that have a receipt.
+func (s *Station) lose(from, to uint64, why string) {
+	if from >= to {
+		return
+	}
+	s.log.Error("card lost frames", slog.Uint64("from", from), slog.Uint64("to", to-1),
+		slog.Uint64("receipted_below", s.st.Receipted), slog.String("why", why))
+	if from = max(from, s.st.Receipted); from >= to {
+		return
+	}
+	s.window.lost = append(s.window.lost, [2]uint64{from, to})
+	s.restart, s.pending.declares = true, true
+	s.pending.happen(s.p.Clock.Now().Boottime,
+		statement.Happening{Type: statement.Gap, Seqs: &[2]uint64{from, to - 1}, Words: clip(why)})
+}
+
+// Run samples, seals and sends until ctx ends, then seals what it has and tries
+// for two seconds to hand everything over. Its error is one that only a restart
+// or a human can mend.
+func (s *Station) Run(ctx context.Context) error {
+	pctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var producers sync.WaitGroup
+	for _, p := range s.p.Probes {
+		producers.Go(func() { s.sampling(pctx, p) })
+	}
+	for _, r := range s.p.Readers {
+		producers.Go(func() { s.reading(pctx, r) })
+	}
+	err := s.loop(ctx)
+	stop()
+	producers.Wait()
+	if err == nil {
+		err = s.finish(context.WithoutCancel(ctx))
+	}
+	s.report()
+	return err
+}
+
+// Pauses of the station's own housekeeping.
+const (
+	beat     = time.Second
+	quietest = time.Hour // a frame at least so often, even with nothing to say
+	parting  = 2 * time.Second
+)
+
+func (s *Station) loop(ctx context.Context) error {
+	s.sealed = time.Now()
+	seal, tick := time.NewTicker(s.c.SealEvery), time.NewTicker(beat)
+	defer seal.Stop()
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case observed := <-s.inbox:
+			observed()
+			if s.pending.full() {
+				err = s.seal(ctx)
+			}
+		case data := <-s.p.Uplink.Down():
+			s.down(ctx, data)
+		case up := <-s.p.Uplink.Connected():
+			s.connected(ctx, up)
+		case <-seal.C:
+			if !s.pending.empty() || time.Since(s.sealed) >= quietest {
+				err = s.seal(ctx)
+			}
+		case <-tick.C:
+			err = s.tick(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Station) tick(ctx context.Context) error {
+	if s.unsaved != nil {
+		if err := s.save(ctx); err != nil {
+			return err
+		}
+	}
+	s.pump(ctx)
+	s.mend()
+	if s.changed {
+		s.report()
+	}
+	return nil
+}
+
+// finish seals what there is and waits a moment for receipts.
+func (s *Station) finish(ctx context.Context) error {
+	if !s.pending.empty() {
+		if err := s.seal(ctx); err != nil {
+			return err
+		}
+	}
+	end := time.NewTimer(parting)
+	defer end.Stop()
+	for s.window.online && s.window.low < s.st.Next {
+		select {
+		case data := <-s.p.Uplink.Down():
+			s.down(ctx, data)
+		case up := <-s.p.Uplink.Connected():
+			s.connected(ctx, up)
+		case <-end.C:
+			return nil
+		}
+	}
+	return nil
+}
+
+func (s *Station) report() {
+	s.changed = false
+	var lost uint64
+	for _, d := range s.p.Outbox.Damage() {
+		lost += d.To - d.From
+	}
+	s.p.Report(Status{Epoch: s.st.Epoch, Next: s.st.Next, Receipted: s.st.Receipted, Connected: s.window.online,
+		Size: s.st.Checked.Size, Root: s.st.Checked.Root.String(), Alarm: s.st.Alarm, CardFull: s.unsaved != nil, LostFrames: lost})
+}
+
+// post hands f to Run's goroutine; false: there is none any more.
+func (s *Station) post(ctx context.Context, f func()) bool {
+	select {
+	case s.inbox <- f:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// sampling reads one probe each period. A slow one delays nobody else.
+func (s *Station) sampling(ctx context.Context, p sensor.Probe) {
+	t := time.NewTicker(s.c.Every)
+	defer t.Stop()
+	for {
+		x := p.Sample(ctx)
+		at := s.p.Clock.Now().Boottime
+		if ctx.Err() != nil || !s.post(ctx, func() { s.sampled(at, p.Channel(), x) }) {
+			return
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reading runs one RFID reader.
+func (s *Station) reading(ctx context.Context, r Reader) {
+	status := func(up bool, why string) {
+		at := s.p.Clock.Now().Boottime
+		s.post(ctx, func() { s.presence(at, r.Name, up, why) })
+	}
+	reader, err := r.Open(status)
+	if err == nil {
+		err = reader.Run(ctx, func(x rfid.Read) {
+			at := s.p.Clock.Now().Boottime
+			s.post(ctx, func() { s.saw(at, fmt.Sprintf("%s/%d", r.Name, x.Antenna), x) })
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("reader ended", slog.String("reader", r.Name), slog.Any("err", err))
+		status(false, err.Error())
+	}
+}
+
+// fatal reports card errors after which only reopening the outbox helps.
+func fatal(err error) bool {
+	return errors.Is(err, outbox.ErrBroken) || errors.Is(err, outbox.ErrClosed) || errors.Is(err, outbox.ErrSequence)
+}
