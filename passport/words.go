@@ -137,13 +137,17 @@ func (p *ProductFacts) Band(unit string) (lo, hi *int64) {
 
 // band is the rule's temperature band in words, such as 2–8 °C.
 func (v *Verdict) band(l Lang) string {
+	edge := func(c trace.Comparison, v *int64) string {
+		e, _ := Edge(trace.Limit{Comparison: c, Value: *v})
+		return Value(e)
+	}
 	switch lo, hi := v.Product.Band("Cel"); {
 	case lo != nil && hi != nil:
-		return Value(*lo) + "–" + Value(*hi) + " °C"
+		return edge(trace.AtOrBelow, lo) + "–" + edge(trace.AtOrAbove, hi) + " °C"
 	case hi != nil:
-		return l.Say("低于 "+Value(*hi)+" °C", "below "+Value(*hi)+" °C")
+		return l.Say(edge(trace.AtOrAbove, hi)+" °C 以下", "at most "+edge(trace.AtOrAbove, hi)+" °C")
 	case lo != nil:
-		return l.Say("高于 "+Value(*lo)+" °C", "above "+Value(*lo)+" °C")
+		return l.Say(edge(trace.AtOrBelow, lo)+" °C 以上", "at least "+edge(trace.AtOrBelow, lo)+" °C")
 	}
 	return l.Say("规定条件", "the required condition")
 }
@@ -411,11 +415,42 @@ func allowed(l Lang, c statement.Criterion) string {
 
 // Limit is a limit with its unit; its value itself is beyond.
 func (l Lang) Limit(lim trace.Limit, senml string) string {
-	v := Value(lim.Value) + " " + Unit(senml)
-	if lim.Comparison == trace.AtOrBelow {
+	edge, itself := Edge(lim)
+	v := Value(edge) + " " + Unit(senml)
+	switch below := lim.Comparison == trace.AtOrBelow; {
+	case below && itself:
 		return v + l.Say(" 及以下", " or below")
+	case below:
+		return l.Say("低于 ", "below ") + v
+	case itself:
+		return v + l.Say(" 及以上", " or above")
+	default:
+		return l.Say("高于 ", "above ") + v
 	}
-	return v + l.Say(" 及以上", " or above")
+}
+
+// Edge is the value that people name a limit by, in thousandths, and whether
+// that value itself counts as beyond: "at or above 8.001" is "above 8", for
+// values are whole thousandths.
+func Edge(lim trace.Limit) (milli int64, itself bool) {
+	step := int64(-1)
+	if lim.Comparison == trace.AtOrBelow {
+		step = 1
+	}
+	if lim.Value%10 != 0 && (lim.Value+step)%10 == 0 {
+		return lim.Value + step, false
+	}
+	return lim.Value, true
+}
+
+// Outward writes an extreme to a tenth of the unit, a minimum rounded down and a
+// maximum up: what is shown is never better than what was measured.
+func Outward(milli int64, maximum bool) string {
+	tenths := math.Floor(float64(milli) / 100)
+	if maximum {
+		tenths = math.Ceil(float64(milli) / 100)
+	}
+	return strings.Replace(strconv.FormatFloat(tenths/10+0, 'f', 1, 64), "-", "−", 1)
 }
 
 // Unit is a SenML unit as people write it.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"trailmark/passport"
+	"trailmark/trace"
 )
 
 // bar is the geometry of a channel's picture: minimum to maximum against the
@@ -49,13 +50,13 @@ func newBar(l passport.Lang, ch passport.ChannelFacts, lo, hi *int64, ours bool)
 	right := barWidth
 	if hi != nil {
 		right = x(float64(*hi))
-		b.Hi = passport.Value(*hi) + " " + unit
+		b.Hi = edge(trace.AtOrAbove, *hi) + " " + unit
 		b.Hot = max(0, b.To-max(right, b.From))
 		b.HotFrom = b.To - b.Hot
 	}
 	if lo != nil {
 		b.Left = x(float64(*lo))
-		b.Lo = passport.Value(*lo) + " " + unit
+		b.Lo = edge(trace.AtOrBelow, *lo) + " " + unit
 		b.Cold = max(0, min(b.Left, b.To)-b.From)
 	}
 	b.Wide = right - b.Left
@@ -106,4 +107,10 @@ func span(l passport.Lang, lo, hi string) string {
 		return l.Say("高于 "+lo, "above "+lo)
 	}
 	return lo + " – " + hi
+}
+
+// edge is how people name the end of a band.
+func edge(c trace.Comparison, milli int64) string {
+	e, _ := passport.Edge(trace.Limit{Comparison: c, Value: milli})
+	return passport.Value(e)
 }

@@ -224,6 +224,10 @@ func (v view) In(t statement.Texts) string { return t.In(string(v.L)) }
 // Value writes thousandths of a unit.
 func (view) Value(milli int64) string { return passport.Value(milli) }
 
+// Low and High write extremes to a tenth, rounded away from the good.
+func (view) Low(milli int64) string  { return passport.Outward(milli, false) }
+func (view) High(milli int64) string { return passport.Outward(milli, true) }
+
 // Mean writes a mean in thousandths.
 func (view) Mean(milli float64) string { return passport.Mean(milli) }
 
