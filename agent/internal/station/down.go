@@ -80,7 +80,11 @@ func (s *Station) down(ctx context.Context, data []byte) {
 }
 
 func (s *Station) refused(what string, err error) {
-	s.log.Warn("gateway's message refused", slog.String("kind", what), slog.Any("err", err))
+	level := slog.LevelWarn
+	if errors.Is(err, errFinal) {
+		level = slog.LevelDebug // a block of a checkpoint that crossed a newer one on the way: no harm, the next one comes
+	}
+	s.log.Log(context.Background(), level, "gateway's message refused", slog.String("kind", what), slog.Any("err", err))
 }
 
 // receipts verifies a checkpoint and the receipts under it, and lets go of what

@@ -15,7 +15,7 @@ import (
 func (r *rig) signed(n int) [][]byte {
 	r.t.Helper()
 	r.start()
-	r.up.connected <- true
+	r.connect()
 	after(time.Duration(n)*r.c.SealEvery + time.Second)
 	sent := r.up.take()
 	if len(sent) != n {
@@ -32,7 +32,7 @@ func TestReceiptsLetGo(t *testing.T) {
 		first := r.box.First()
 		r.ledger.add(sent[:15]...)
 		r.tell(r.ledger.receipts(0, sent[:15]...))
-		if got := r.st.st.Receipted; got != 15 {
+		if got := r.state().Receipted; got != 15 {
 			t.Fatalf("receipted below %d, want 15", got)
 		}
 		if r.box.First() == first || r.box.First() > 15 {
@@ -57,16 +57,17 @@ func TestReceiptsLetGo(t *testing.T) {
 		r.ledger.add(append(sent[15:], more...)...)
 		r.tell(r.ledger.receipts(size, append(sent[15:], more...)...))
 		r.tell(late)
-		if got := r.st.st; got.Receipted != 21 || got.Checked.Size != r.ledger.tree.Size() || got.Alarm {
+		if got := r.state(); got.Receipted != 21 || got.Checked.Size != r.ledger.tree.Size() || got.Alarm {
 			t.Errorf("state %+v", got)
 		}
 		if got := r.box.Next() - r.box.First(); got == 0 {
 			t.Error("the newest frame was let go of")
 		}
+		after(r.c.Every) // so that there is something to seal at the stop
 		r.halt()
 		// What was verified is known after a restart, and so is the chain.
 		r.start()
-		if got := r.st.st; got.Checked.Size != r.ledger.tree.Size() || got.Next != 22 || got.Receipted != 21 {
+		if got := r.state(); got.Checked.Size != r.ledger.tree.Size() || got.Next != 22 || got.Receipted != 21 {
 			t.Errorf("after a restart: next %d, %+v", got.Next, got.Checked)
 		}
 		r.halt()
@@ -80,11 +81,11 @@ func TestHoleInReceipts(t *testing.T) {
 		sent := r.signed(5)
 		r.ledger.add(sent...)
 		r.tell(r.ledger.receipts(0, sent[0], sent[1], sent[3], sent[4]))
-		if got := r.st.st.Receipted; got != 2 {
+		if got := r.state().Receipted; got != 2 {
 			t.Fatalf("receipted below %d, want 2", got)
 		}
 		r.tell(r.ledger.receipts(r.ledger.tree.Size(), sent[2]))
-		if got := r.st.st.Receipted; got != 5 {
+		if got := r.state().Receipted; got != 5 {
 			t.Fatalf("receipted below %d, want 5", got)
 		}
 		r.halt()
@@ -171,10 +172,10 @@ func TestReceiptRefusals(t *testing.T) {
 				r.ledger.add(sent[0])
 				r.tell(r.ledger.receipts(0, sent[0])) // verified: size 2, frame 0
 				r.ledger.add(sent...)
-				kept, before := r.box.First(), r.st.st
+				kept, before := r.box.First(), r.state()
 				m := c.spoil(r, sent)
 				r.tell(m)
-				st := r.st.st
+				st := r.state()
 				if r.box.First() != kept {
 					t.Errorf("card begins at %d, was %d", r.box.First(), kept)
 				}
@@ -188,9 +189,9 @@ func TestReceiptRefusals(t *testing.T) {
 					t.Errorf("alarm: %v", st.Alarm)
 				}
 				// An alarm stays: a good receipt later lets go of nothing.
-				r.tell(r.ledger.receipts(r.st.st.Checked.Size, sent...))
+				r.tell(r.ledger.receipts(r.state().Checked.Size, sent...))
 				after(r.c.SealEvery)
-				if c.alarm != (r.box.First() == kept) || c.alarm != r.status.Alarm {
+				if c.alarm != (r.box.First() == kept) || c.alarm != r.said().Alarm {
 					t.Errorf("after good receipts the card begins at %d, was %d", r.box.First(), kept)
 				}
 				r.halt()
@@ -200,8 +201,8 @@ func TestReceiptRefusals(t *testing.T) {
 					t.Errorf("%d tamper happenings", tampers)
 				}
 				r.start()
-				if r.st.st.Alarm != c.alarm {
-					t.Errorf("alarm after a restart: %v", r.st.st.Alarm)
+				if r.state().Alarm != c.alarm {
+					t.Errorf("alarm after a restart: %v", r.state().Alarm)
 				}
 				r.halt()
 			})
@@ -276,7 +277,7 @@ func TestPlans(t *testing.T) {
 		} {
 			m := *second
 			c.spoil(&m)
-			if r.tell(&m); r.st.st.PlanSeq != 0 || len(r.saved) != 0 {
+			if r.tell(&m); r.state().PlanSeq != 0 || len(r.saved) != 0 {
 				t.Errorf("%s: taken", c.name)
 			}
 		}
@@ -286,7 +287,7 @@ func TestPlans(t *testing.T) {
 			t.Fatalf("%d plans kept", len(r.saved))
 		}
 		for _, older := range []*statement.PlanDown{first, r.planDown(4, 1000), r.planDown(5, 1000)} {
-			if r.tell(older); r.st.st.PlanSeq != 5 || len(r.saved) != 1 {
+			if r.tell(older); r.state().PlanSeq != 5 || len(r.saved) != 1 {
 				t.Error("a plan that is not newer was taken")
 			}
 		}
@@ -294,8 +295,8 @@ func TestPlans(t *testing.T) {
 		r.halt()
 		// The older plan alone is no reason to go back to it.
 		r.start()
-		if r.st.plan != nil || r.st.st.PlanSeq != 5 {
-			t.Errorf("plan after a restart without the file: %+v", r.st.plan)
+		if look(r, func() *device.Plan { return r.st.plan }) != nil || r.state().PlanSeq != 5 {
+			t.Errorf("plan after a restart without the file")
 		}
 		r.halt()
 		r.plans = append(r.plans, r.opened(second))
@@ -337,7 +338,7 @@ func TestFinal(t *testing.T) {
 		} {
 			a := good
 			c.spoil(&a)
-			if r.tell(&statement.Final{Type: statement.DownFinal, After: a}); r.st.st.Final != (device.Block{}) {
+			if r.tell(&statement.Final{Type: statement.DownFinal, After: a}); r.state().Final != (device.Block{}) {
 				t.Errorf("%s: taken", c.name)
 			}
 		}
@@ -365,21 +366,20 @@ func TestWindow(t *testing.T) {
 		r.start()
 		after(2000 * time.Second)
 		total := int(r.box.Next())
-		r.up.connected <- true
-		synctest.Wait()
+		r.connect()
 		var sent [][]byte
 		for range 10 {
 			more := r.up.take()
 			if len(more) > inFlight {
 				t.Fatalf("%d frames at once", len(more))
 			}
-			size := r.st.st.Checked.Size
+			size := r.state().Checked.Size
 			r.ledger.add(more...)
 			r.tell(r.ledger.receipts(size, more...))
 			sent = append(sent, more...)
 		}
-		if len(sent) < total || r.st.st.Receipted < uint64(total) {
-			t.Errorf("%d of %d sent, receipted below %d", len(sent), total, r.st.st.Receipted)
+		if len(sent) < total || r.state().Receipted < uint64(total) {
+			t.Errorf("%d of %d sent, receipted below %d", len(sent), total, r.state().Receipted)
 		}
 		r.chain(sent)
 		r.halt()
@@ -389,25 +389,25 @@ func TestWindow(t *testing.T) {
 func TestStallMakesConnectionAnew(t *testing.T) {
 	bench(t, func(t *testing.T, r *rig) {
 		r.start()
-		r.up.connected <- true
+		r.connect()
 		after(r.c.SealEvery + 20*time.Second)
 		sent := r.up.take()
-		if r.up.resets != 0 {
+		if r.up.given() != 0 {
 			t.Fatal("connected anew without need")
 		}
 		after(20 * time.Second)
-		if r.up.resets != 1 {
-			t.Fatalf("%d resets after 40 s without a receipt", r.up.resets)
+		if r.up.given() != 1 {
+			t.Fatalf("%d resets after 40 s without a receipt", r.up.given())
 		}
-		r.up.connected <- true
+		r.connect()
 		after(time.Second)
 		again := r.up.take()
 		if len(sent) != 1 || len(again) != 1 || !bytes.Equal(sent[0], again[0]) {
 			t.Errorf("%d frames sent, %d sent again", len(sent), len(again))
 		}
 		after(50 * time.Second) // patience has doubled
-		if r.up.resets != 1 {
-			t.Errorf("%d resets", r.up.resets)
+		if r.up.given() != 1 {
+			t.Errorf("%d resets", r.up.given())
 		}
 		r.halt()
 	})
@@ -441,9 +441,9 @@ func TestResend(t *testing.T) {
 		}
 		// Its receipts move the window again.
 		r.ledger.add(sent...)
-		r.tell(r.ledger.receipts(r.st.st.Checked.Size, sent...))
-		if r.st.st.Receipted != 5 || r.st.window.low != 5 {
-			t.Errorf("receipted below %d, window from %d", r.st.st.Receipted, r.st.window.low)
+		r.tell(r.ledger.receipts(r.state().Checked.Size, sent...))
+		if r.state().Receipted != 5 || look(r, func() uint64 { return r.st.window.low }) != 5 {
+			t.Errorf("receipted below %d, window from %d", r.state().Receipted, look(r, func() uint64 { return r.st.window.low }))
 		}
 		r.halt()
 	})
@@ -453,7 +453,7 @@ func TestResend(t *testing.T) {
 func TestStopFlushes(t *testing.T) {
 	bench(t, func(t *testing.T, r *rig) {
 		r.start()
-		r.up.connected <- true
+		r.connect()
 		after(15 * time.Second)
 		begun := time.Now()
 		done := make(chan error)
@@ -472,7 +472,7 @@ func TestStopFlushes(t *testing.T) {
 			t.Errorf("status %+v", r.status)
 		}
 		r.start()
-		r.up.connected <- true
+		r.connect()
 		after(15 * time.Second)
 		begun = time.Now()
 		if r.halt(); time.Since(begun) != parting {

@@ -126,6 +126,12 @@ func (u *testUplink) Reset() {
 	u.resets++
 }
 
+func (u *testUplink) given() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.resets
+}
+
 // take gives what was sent since the last take.
 func (u *testUplink) take() [][]byte {
 	u.mu.Lock()
@@ -245,7 +251,7 @@ type rig struct {
 	box    *outbox.Log
 	st     *Station
 	saved  [][]byte
-	status Status // of the last report; read after stop or synctest.Wait
+	status Status // of the last report; belongs to the running station, see said
 	stop   func() error
 }
 
@@ -318,6 +324,22 @@ func (r *rig) halt() {
 	if err := r.stop(); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// look reads what the running station owns, in its own goroutine.
+func look[T any](r *rig, f func() T) T {
+	got := make(chan T, 1)
+	r.st.inbox <- func() { got <- f() }
+	return <-got
+}
+
+func (r *rig) state() device.State { return look(r, func() device.State { return r.st.st }) }
+func (r *rig) said() Status        { return look(r, func() Status { return r.status }) }
+
+// connect lets the station know of a new connection, and waits until it has acted.
+func (r *rig) connect() {
+	r.up.connected <- true
+	synctest.Wait()
 }
 
 func (r *rig) tell(m any) {

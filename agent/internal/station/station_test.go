@@ -35,14 +35,14 @@ func TestFramesOnTime(t *testing.T) {
 	bench(t, func(t *testing.T, r *rig) {
 		r.probes = append(r.probes, steady("28-2/temp", -18_500))
 		r.start()
-		after(3*time.Minute + 5*time.Second)
+		after(3*time.Minute + 11*time.Second)
 		ds := r.chain(r.kept())
 		if len(ds) != 3 {
 			t.Fatalf("%d frames after three minutes", len(ds))
 		}
 		r.halt()
 		r.start()
-		after(time.Minute + time.Second)
+		after(time.Minute + 11*time.Second)
 		r.halt()
 		ds = r.chain(r.card())
 		if len(ds) != 6 { // one sealed at the stop, one after the restart, one at its stop
@@ -90,7 +90,7 @@ func TestSameBytesAfterRestart(t *testing.T) {
 	bench(t, func(t *testing.T, r *rig) {
 		r.up.broken = true
 		r.start()
-		r.up.connected <- true
+		r.connect()
 		after(5 * time.Minute)
 		signed := r.kept()
 		// The power goes: what is on the card now is all that is left.
@@ -104,8 +104,7 @@ func TestSameBytesAfterRestart(t *testing.T) {
 		}
 		r.dir, r.up.broken = copied, false
 		r.start()
-		r.up.connected <- true
-		synctest.Wait()
+		r.connect()
 		sent := r.up.take()
 		if len(sent) != len(signed) {
 			t.Fatalf("%d frames sent of %d", len(sent), len(signed))
@@ -125,7 +124,7 @@ func TestSameBytesAfterRestart(t *testing.T) {
 func TestKeptBeforeSent(t *testing.T) {
 	bench(t, func(t *testing.T, r *rig) {
 		r.start()
-		r.up.connected <- true
+		r.connect()
 		after(10 * time.Minute)
 		sent := r.up.take()
 		kept := r.kept()
@@ -409,10 +408,10 @@ func TestDamagedCard(t *testing.T) {
 			before := r.card()
 			flip(t, r, 2)
 			flip(t, r, 3)
+			after(time.Second)
 			r.start()
 			after(time.Minute + time.Second)
-			r.up.connected <- true
-			synctest.Wait()
+			r.connect()
 			sent := r.up.take()
 			first, err := statement.ParseUp(sent[0])
 			if err != nil {
@@ -432,7 +431,7 @@ func TestDamagedCard(t *testing.T) {
 			// Receipts for the others let go of the gap as well.
 			r.ledger.add(sent[1:]...)
 			r.tell(r.ledger.receipts(0, sent[1:]...))
-			if got := r.st.st.Receipted; got != uint64(len(before)+1) {
+			if got := r.state().Receipted; got != uint64(len(before)+1) {
 				t.Errorf("receipted below %d, want %d", got, len(before)+1)
 			}
 			r.halt()
@@ -444,7 +443,7 @@ func TestDamagedCard(t *testing.T) {
 			after(3 * time.Minute)
 			r.halt()
 			flip(t, r, uint64(len(r.card())-1))
-			if err := r.open(); err == nil || !strings.Contains(err.Error(), "hint: ") || !strings.Contains(err.Error(), "claim code") {
+			if err := r.open(); err == nil || !strings.Contains(err.Error(), "newest frame on the card is damaged") || !strings.Contains(err.Error(), "hint: ") {
 				t.Fatalf("signing goes on: %v", err)
 			}
 		})
@@ -468,23 +467,23 @@ func TestFullCard(t *testing.T) {
 		r.opt = outbox.Options{SegmentBytes: 16 << 10, MaxBytes: 32 << 10}
 		r.c.Stall = 1000 * time.Hour
 		r.start()
-		r.up.connected <- true
-		for i := 0; !r.status.CardFull; i++ {
+		r.connect()
+		for i := 0; !r.said().CardFull; i++ {
 			if after(time.Minute); i > 100 {
 				t.Fatal("the card is never full")
 			}
 		}
-		held := r.st.unsaved
+		held := look(r, func() *unsaved { return r.st.unsaved })
 		after(5 * time.Minute)
-		if r.st.unsaved != held || !r.status.CardFull {
+		if look(r, func() *unsaved { return r.st.unsaved }) != held || !r.said().CardFull {
 			t.Fatal("another frame took the place of the one the card refused")
 		}
 		sent := r.up.take()
 		r.ledger.add(sent...)
 		r.tell(r.ledger.receipts(0, sent...))
 		after(2 * time.Second)
-		if r.status.CardFull || r.st.st.Next <= held.seq {
-			t.Fatalf("card is still full: %+v", r.status)
+		if r.said().CardFull || r.state().Next <= held.seq {
+			t.Fatalf("card is still full: %+v", r.said())
 		}
 		more := r.up.take()
 		got, err := r.box.Get(held.seq)
@@ -502,8 +501,8 @@ func TestDropsAreTold(t *testing.T) {
 		r.opt = outbox.Options{SegmentBytes: 128 << 10, MaxBytes: 256 << 10}
 		r.c.Every, r.c.Stall = 100*time.Millisecond, 1000*time.Hour
 		r.start()
-		r.up.connected <- true
-		for i := 0; r.st.dropped == 0; i++ {
+		r.connect()
+		for i := 0; look(r, func() uint64 { return r.st.dropped }) == 0; i++ {
 			if after(time.Minute); i > 1000 {
 				t.Fatal("nothing was dropped")
 			}
@@ -511,7 +510,7 @@ func TestDropsAreTold(t *testing.T) {
 		var sent [][]byte
 		for range 10 {
 			more := r.up.take()
-			size := r.st.st.Checked.Size
+			size := r.state().Checked.Size
 			r.ledger.add(more...)
 			r.tell(r.ledger.receipts(size, more...))
 			sent = append(sent, more...)

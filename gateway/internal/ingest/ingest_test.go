@@ -417,10 +417,10 @@ func TestDeclaredGap(t *testing.T) {
 	for range 4 {
 		ups = append(ups, w.seal().Up)
 	}
-	// The card lost frames 1 and 2 before they were delivered.
+	// The card lost frames 0 to 2; the device does not know that 0 was delivered.
 	declaring := w.seal(func(in *device.Input) {
 		in.Restart = true
-		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{1, 2}, Words: "crc"}}
+		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{0, 2}, Words: "crc"}}
 	})
 	next := w.seal()
 	w.accept(ups[0])

@@ -110,7 +110,7 @@ func (d *stream) expected(epoch uint64) uint64 {
 func (b *batchTx) gap(dev *stream, c *checked, expected uint64) (bool, error) {
 	for _, v := range c.bodies {
 		if h, ok := v.(*statement.Happening); ok && h.Type == statement.Gap && h.Seqs != nil &&
-			h.Seqs[0] == expected && h.Seqs[1] < c.d.Frame.Seq {
+			h.Seqs[0] <= expected && h.Seqs[1] >= expected && h.Seqs[1] < c.d.Frame.Seq {
 			dev.head.Seq = h.Seqs[1]
 			dev.head.ID = statement.Hash{} // unknown: the next prev cannot be compared
 			// The lost frames held blocks of the present traces, so no head of these

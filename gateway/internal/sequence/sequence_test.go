@@ -1,0 +1,232 @@
+package sequence
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/store"
+	"trailmark/statement"
+)
+
+const origin = "trailmark.example/demo/2026h2"
+
+// rig is a real store and a real ledger, and a device that keeps what it is sent.
+type rig struct {
+	t      *testing.T
+	dir    string
+	key    *ledger.Key
+	store  *store.Store
+	ledger *ledger.Ledger
+	signer *statement.Signer
+
+	mu   sync.Mutex
+	sent [][]byte // guarded by mu
+	got  chan struct{}
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), got: make(chan struct{}, 1000)}
+	var err error
+	if r.key, err = ledger.CreateKeyFile(filepath.Join(r.dir, "log.key"), origin); err != nil {
+		t.Fatal(err)
+	}
+	if r.signer, err = statement.NewSigner(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{5}, 32))); err != nil {
+		t.Fatal(err)
+	}
+	if r.store, err = store.Open(t.Context(), r.dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.store.Close() })
+	r.openLedger()
+	return r
+}
+
+func (r *rig) openLedger() {
+	r.t.Helper()
+	l, err := ledger.Open(r.t.Context(), ledger.Options{Dir: filepath.Join(r.dir, "ledger"), Key: r.key, CheckpointInterval: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.ledger = l
+	r.t.Cleanup(func() { l.Close() })
+}
+
+func (r *rig) post(_ context.Context, kid statement.Hash, message []byte) error {
+	r.mu.Lock()
+	r.sent = append(r.sent, message)
+	r.mu.Unlock()
+	r.got <- struct{}{}
+	return nil
+}
+
+func (r *rig) sequencer() (*Sequencer, error) {
+	return New(r.t.Context(), r.store, r.ledger, r.post, slog.New(slog.DiscardHandler))
+}
+
+// add stores n statements and returns the index of the first.
+func (r *rig) add(n int) (first uint64) {
+	r.t.Helper()
+	if err := r.store.Update(r.t.Context(), func(tx *store.Tx) error {
+		next, err := tx.Next()
+		if err != nil {
+			return err
+		}
+		first = next
+		for i := range uint64(n) {
+			s, err := r.signer.Sign(statement.Header{Issuer: "urn:dev:x", Subject: "0", Audience: "a/b", Kind: statement.KindFrame}, []byte{byte(next + i), byte((next + i) >> 8)})
+			if err != nil {
+				return err
+			}
+			if err := tx.AddStatement(store.Statement{Index: next + i, ID: s.ID(), Kind: statement.KindFrame, KeyID: r.signer.Key().ID(), Seq: next + i, Data: s.Bytes()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	return first
+}
+
+func TestCatchesUpAtStart(t *testing.T) {
+	r := newRig(t)
+	r.add(3)
+	if _, err := r.sequencer(); err != nil {
+		t.Fatal(err)
+	}
+	r.add(600) // a crash between store and ledger
+	if _, err := r.sequencer(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.ledger.Size(t.Context()); err != nil || n != 603 {
+		t.Fatalf("ledger has %d entries, want 603 (%v)", n, err)
+	}
+	rows, err := r.store.Statements(t.Context(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		if e, err := r.ledger.Entry(t.Context(), row.Index); err != nil || e != sha256.Sum256(row.Data) {
+			t.Fatalf("entry %d is not its statement (%v)", row.Index, err)
+		}
+	}
+}
+
+func TestRefusesAStoreThatIsNotItsOwn(t *testing.T) {
+	r := newRig(t)
+	r.add(5)
+	if _, err := r.sequencer(); err != nil {
+		t.Fatal(err)
+	}
+	full := r.store
+
+	// An older backup of the store.
+	dir := t.TempDir()
+	older, err := store.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer older.Close()
+	r.store = older
+	if _, err := r.sequencer(); err == nil || !strings.Contains(err.Error(), "ledger has 5 entries, but the store only 0") {
+		t.Errorf("a store behind its ledger: %v", err)
+	}
+	// Another gateway's store of the same size.
+	other, err := statement.NewSigner(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{6}, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.signer = other
+	r.add(5)
+	if _, err := r.sequencer(); err == nil || !strings.Contains(err.Error(), "not the ledger's entry") {
+		t.Errorf("a foreign store: %v", err)
+	}
+	r.store = full
+	if _, err := r.sequencer(); err != nil {
+		t.Errorf("its own store: %v", err)
+	}
+}
+
+// TestReceiptsVerify checks what a device is sent the way a device does, while
+// statements keep coming: none may be waited for that is not in the ledger.
+func TestReceiptsVerify(t *testing.T) {
+	r := newRig(t)
+	s, err := r.sequencer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(ctx) }()
+	kid := r.signer.Key().ID()
+	want := map[uint64]bool{}
+	for range 60 {
+		first := r.add(3)
+		for i := range uint64(3) {
+			want[first+i] = true
+		}
+		s.Owe(kid, first, first+1, first+2)
+		time.Sleep(3 * time.Millisecond) // a device's pace, not a condition
+	}
+	logKey, err := statement.NewKey(r.key.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last statement.Checkpoint
+	for done := 0; len(want) > 0; done++ {
+		select {
+		case <-r.got:
+		case err := <-ran:
+			t.Fatalf("the sequencer ended: %v", err)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d receipts never came", len(want))
+		}
+		r.mu.Lock()
+		msg := r.sent[done]
+		r.mu.Unlock()
+		v, err := statement.ParseDown(msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec := v.(*statement.Receipts)
+		cp, err := statement.OpenCheckpoint(rec.Checkpoint, origin, logKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proven := false
+		for _, c := range rec.Consistency {
+			if c.OldSize == last.Size {
+				proven = c.OldSize == cp.Size || statement.VerifyConsistency(last.Size, cp.Size, last.Root, cp.Root, c.Path) == nil
+			}
+		}
+		if !proven {
+			t.Fatalf("no proof from size %d to %d", last.Size, cp.Size)
+		}
+		last = cp
+		for _, in := range rec.Included {
+			row, err := r.store.Statement(t.Context(), in.Index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry := sha256.Sum256(row.Data)
+			if row.ID != in.ID || statement.VerifyInclusion(entry[:], in.Index, cp.Size, cp.Root, in.Path) != nil {
+				t.Fatalf("receipt of statement %d does not verify", in.Index)
+			}
+			delete(want, in.Index)
+		}
+	}
+	cancel()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+}
