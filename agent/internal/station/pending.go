@@ -2,14 +2,17 @@ package station
 
 import (
 	"cmp"
+	"encoding/hex"
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"trailmark/agent/internal/rfid"
 	"trailmark/agent/internal/sensor"
 	"trailmark/internal/device"
+	"trailmark/internal/epc"
 	"trailmark/statement"
 )
 
@@ -161,6 +164,7 @@ func (s *Station) saw(at int64, antenna string, x rfid.Read) {
 	if n := len(x.TID); n < 4 || n > 64 {
 		x.TID = nil
 	}
+	s.arrived(at, antenna, x.EPC)
 	first := max(0, at-max(0, x.Last.Sub(x.First).Nanoseconds()))
 	reads := uint64(max(1, x.Count))
 	var rssi *int64
@@ -188,6 +192,29 @@ func (s *Station) saw(at int64, antenna string, x rfid.Read) {
 		o.tid = slices.Clone(x.TID)
 		s.pending.grow(0, len(x.TID))
 	}
+}
+
+const (
+	absence = int64(5 * time.Minute) // ns after which a tag is news again
+	maxNear = 4096                   // tags remembered for that
+)
+
+// arrived tells the log of a tag that was not near for a while, by the name that
+// GS1 gives it. What is signed is the tag's own bits, decodable or not.
+func (s *Station) arrived(at int64, antenna string, tag []byte) {
+	last, near := s.near[string(tag)]
+	if len(s.near) >= maxNear && !near {
+		clear(s.near)
+	}
+	s.near[string(tag)] = at
+	if near && at-last < absence {
+		return
+	}
+	name := "not an EPC this version knows: " + hex.EncodeToString(tag)
+	if id, err := epc.Decode(tag); err == nil {
+		name = id.URI()
+	}
+	s.log.Info("tag seen", slog.String("antenna", antenna), slog.String("epc", name))
 }
 
 // input is the frame's content; ms gives a time since boot in the frame's base.

@@ -108,10 +108,11 @@ type Station struct {
 	st       device.State // as of the newest frame on the card, and what was learned since
 	plan     *device.Plan
 	pending  pending
-	restart  bool            // the next frame ends every trace
-	gone     map[string]bool // probes and readers that do not answer
-	unsaved  *unsaved        // sealed, but the card has not taken it yet
-	dropped  uint64          // observations lost since the card is full
+	restart  bool             // the next frame ends every trace
+	gone     map[string]bool  // probes and readers that do not answer
+	near     map[string]int64 // tags and when they were read last, ns since boot
+	unsaved  *unsaved         // sealed, but the card has not taken it yet
+	dropped  uint64           // observations lost since the card is full
 	sealed   time.Time
 	window   window
 	roots    roots
@@ -145,7 +146,7 @@ func New(c Config, p Parts) (*Station, error) {
 	if p.Report == nil {
 		p.Report = func(Status) {}
 	}
-	s := &Station{c: c, p: p, log: p.Log, inbox: make(chan func()), gone: map[string]bool{}, tampered: map[string]bool{}, changed: true}
+	s := &Station{c: c, p: p, log: p.Log, inbox: make(chan func()), gone: map[string]bool{}, near: map[string]int64{}, tampered: map[string]bool{}, changed: true}
 	s.pending.reset()
 	if err := s.load(); err != nil {
 		return nil, err
