@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/piglig/go-qr"
+	go_qr "github.com/piglig/go-qr"
 
 	"trailmark/e2e/stage"
 	"trailmark/internal/command"

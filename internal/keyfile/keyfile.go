@@ -85,7 +85,7 @@ func load(path string) (crypto.Signer, error) {
 func checkDir(dir string) error {
 	st, err := os.Stat(dir)
 	if err != nil {
-		return fmt.Errorf("key file: directory of the key: %s", err) // not fs.ErrNotExist: nothing may be created
+		return errors.New("key file: directory of the key: " + err.Error()) // not fs.ErrNotExist: nothing may be created
 	}
 	if m := st.Mode().Perm(); m&0o022 != 0 {
 		return fmt.Errorf("key file: directory %s has mode %04o, others can replace the key in it\nhint: chmod 700 %s", dir, m, dir)

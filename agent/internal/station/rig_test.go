@@ -83,8 +83,7 @@ func steady(channel string, milli int64) *testProbe {
 
 // testReader hands on what comes in reads.
 type testReader struct {
-	reads  chan rfid.Read
-	status func(bool, string)
+	reads chan rfid.Read
 }
 
 func (r *testReader) Name() string { return "test" }

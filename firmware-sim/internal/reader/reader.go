@@ -122,7 +122,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		case s.knock <- struct{}{}:
 		default: // already told
 		}
-		s.write(conn, llrp.ReaderEventNotification, 0, s.event(llrp.Event{Attempt: new(llrp.ClientInitiated)}))
+		_ = s.write(conn, llrp.ReaderEventNotification, 0, s.event(llrp.Event{Attempt: new(llrp.ClientInitiated)}))
 	}
 }
 

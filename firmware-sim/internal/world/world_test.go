@@ -120,17 +120,18 @@ func TestOneSeedOneWorld(t *testing.T) {
 		}
 		return b.String()
 	}
-	if story(1) != story(1) {
+	one := story(1)
+	if one != story(1) {
 		t.Error("one seed told two stories")
 	}
-	if story(1) == story(2) {
+	if one == story(2) {
 		t.Error("two seeds told one story")
 	}
 	// Within a round nothing changes; a reader may ask as often as it likes.
 	w := mustNew(t, o)
-	first := fmt.Sprint(w.Sightings("origin", start.Add(7*time.Second)))
-	if again := fmt.Sprint(w.Sightings("origin", start.Add(7*time.Second+RoundTime-1))); again != first {
-		t.Errorf("one round, two answers: %s and %s", first, again)
+	once := fmt.Sprint(w.Sightings("origin", start.Add(7*time.Second)))
+	if again := fmt.Sprint(w.Sightings("origin", start.Add(7*time.Second+RoundTime-1))); again != once {
+		t.Errorf("one round, two answers: %s and %s", once, again)
 	}
 }
 

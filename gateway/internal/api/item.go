@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/piglig/go-qr"
+	go_qr "github.com/piglig/go-qr"
 
 	"trailmark/internal/epc"
 	"trailmark/passport"

@@ -288,7 +288,7 @@ func (b *Broker) Publish(ctx context.Context, kid string, data []byte) error {
 // Stop closes every connection and the store. A running Consume returns.
 func (b *Broker) Stop() {
 	if b.nc != nil {
-		b.nc.FlushTimeout(time.Second) // the last acknowledgements; a lost one is a redelivery
+		_ = b.nc.FlushTimeout(time.Second) // the last acknowledgements; a lost one is a redelivery
 		b.nc.Close()
 	}
 	if b.srv != nil {

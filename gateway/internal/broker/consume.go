@@ -91,7 +91,7 @@ func (b *Broker) take(batch []Message, msg jetstream.Msg) []Message {
 	meta, err2 := msg.Metadata()
 	if err := errors.Join(err, err2); err != nil {
 		b.log.Error("message of no device", slog.String("subject", msg.Subject()), slog.Any("err", err))
-		msg.Term()
+		_ = msg.Term()
 		return batch
 	}
 	return append(batch, Message{Kid: kid, Data: msg.Data(), Redelivered: meta.NumDelivered > 1, msg: msg})
@@ -115,6 +115,6 @@ func giveBack(it jetstream.MessagesContext) {
 		if err != nil {
 			return
 		}
-		msg.Nak()
+		_ = msg.Nak()
 	}
 }

@@ -184,7 +184,7 @@ func (in *Ingest) Handle(ctx context.Context, batch []Message) ([]Outcome, error
 			return nil
 		})
 	}
-	g.Wait()
+	_ = g.Wait() // what was wrong with a message stands in its place of checked
 
 	out := make([]Outcome, len(batch))
 	touched := map[statement.Hash]bool{}

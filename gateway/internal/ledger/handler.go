@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -34,7 +33,7 @@ func (l *Ledger) serveCheckpoint(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-cache")
 	allowAll(w)
-	w.Write(raw)
+	_, _ = w.Write(raw)
 }
 
 func (l *Ledger) serveTile(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +99,7 @@ func (l *Ledger) tileBody(level, path string) ([]byte, error) {
 
 // damaged keeps a covered file that is missing from looking like a file that
 // was never there.
-func damaged(err error) error { return fmt.Errorf("covered by the checkpoint: %v", err) }
+func damaged(err error) error { return errors.New("covered by the checkpoint: " + err.Error()) }
 
 func (l *Ledger) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, fs.ErrNotExist) {

@@ -75,8 +75,11 @@ func (s *Store) prepare(ctx context.Context) error {
 
 func older(a, b string) bool {
 	var x, y [3]int
-	fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
-	fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
+	for v, into := range map[string]*[3]int{a: &x, b: &y} {
+		if _, err := fmt.Sscanf(v, "%d.%d.%d", &into[0], &into[1], &into[2]); err != nil {
+			return true // a version that cannot be read is not one to trust
+		}
+	}
 	for i := range x {
 		if x[i] != y[i] {
 			return x[i] < y[i]
@@ -97,7 +100,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
 	if err := fn(&Tx{ctx: ctx, tx: tx}); err != nil {
 		return err
 	}

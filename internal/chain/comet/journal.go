@@ -78,7 +78,7 @@ func openJournal(path string, each func(*record) error) (j *journal, lost int64,
 func readJournal(r io.Reader, each func(*record) error) (end int64, err error) {
 	magic := make([]byte, len(journalMagic))
 	switch _, err := io.ReadFull(r, magic); {
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return 0, nil // killed while it was created
 	case err != nil:
 		return 0, err
@@ -114,7 +114,7 @@ func readJournal(r io.Reader, each func(*record) error) (end int64, err error) {
 }
 
 func notTorn(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
 	}
 	return err

@@ -136,7 +136,7 @@ func (c *Client) session(ctx context.Context, each func(rfid.Read), up func(what
 	l := newLink(conn)
 	// A reader blocked in Read is woken by a deadline in the past, not by
 	// closing: the connection is still needed to say goodbye.
-	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
 
 	s := session{link: l, o: &c.o, each: each, up: up, rospec: rand.Uint32()>>1 | 1}
 	err = s.run(ctx)

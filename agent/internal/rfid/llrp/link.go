@@ -98,7 +98,7 @@ func (l *link) ask(ctx context.Context, t wire.MessageType, payload []byte, othe
 // goodbye switches the antennas off and frees the reader's only client slot.
 // It is a courtesy: whatever fails, the next session deletes our ROSpec anyway.
 func (l *link) goodbye() {
-	l.conn.SetDeadline(time.Now().Add(time.Second))
+	_ = l.conn.SetDeadline(time.Now().Add(time.Second))
 	for _, m := range []wire.Message{
 		{Version: wire.Version, Type: wire.DeleteROSpec, ID: l.id + 1, Payload: wire.EncodeROSpecID(0)},
 		{Version: wire.Version, Type: wire.CloseConnection, ID: l.id + 2},
@@ -109,5 +109,5 @@ func (l *link) goodbye() {
 	}
 	// Closing with unread input would reset the connection and could take the
 	// two requests with it. The reader closes after its answer.
-	io.Copy(io.Discard, l.conn)
+	_, _ = io.Copy(io.Discard, l.conn)
 }
