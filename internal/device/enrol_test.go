@@ -95,7 +95,7 @@ func TestEnrol(t *testing.T) {
 			Claim, Key, Name string
 			Channels         []struct {
 				Name, Unit string
-				Nominal_ms int64
+				Nominal    int64 `json:"nominal_ms"`
 			}
 			Antennas  []string
 			Simulated bool
@@ -118,7 +118,7 @@ func TestEnrol(t *testing.T) {
 			w.Write([]byte(`{"title":"no","detail":"claim code is used up"}`))
 			return
 		}
-		if body.Name != "pi" || len(body.Channels) != 1 || body.Channels[0].Nominal_ms != 1000 || body.Antennas[1] != "llrp0/2" || !body.Simulated {
+		if body.Name != "pi" || len(body.Channels) != 1 || body.Channels[0].Nominal != 1000 || body.Antennas[1] != "llrp0/2" || !body.Simulated {
 			t.Errorf("body %+v", body)
 		}
 		json.NewEncoder(w).Encode(s.answer(t))

@@ -45,7 +45,7 @@ func (l *Ledger) serveTile(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	allowAll(w)
-	w.Write(body)
+	_, _ = w.Write(body)
 }
 
 // tileBody returns the bytes of one tile or entry bundle, or fs.ErrNotExist.

@@ -75,10 +75,10 @@ func (s *Store) prepare(ctx context.Context) error {
 
 func older(a, b string) bool {
 	var x, y [3]int
-	for v, into := range map[string]*[3]int{a: &x, b: &y} {
-		if _, err := fmt.Sscanf(v, "%d.%d.%d", &into[0], &into[1], &into[2]); err != nil {
-			return true // a version that cannot be read is not one to trust
-		}
+	_, err1 := fmt.Sscanf(a, "%d.%d.%d", &x[0], &x[1], &x[2])
+	_, err2 := fmt.Sscanf(b, "%d.%d.%d", &y[0], &y[1], &y[2])
+	if err1 != nil || err2 != nil {
+		return true // a version that cannot be read is not one to trust
 	}
 	for i := range x {
 		if x[i] != y[i] {
