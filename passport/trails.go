@@ -1,7 +1,9 @@
 package passport
 
 import (
-	"errors"
+	"cmp"
+	"crypto/sha256"
+	"fmt"
 	"slices"
 
 	"trailmark/statement"
@@ -10,13 +12,16 @@ import (
 
 // strand is a verified trail: one trace of one channel over one leg's window.
 type strand struct {
-	start  trace.Start
-	spec   trace.Spec
-	head   trace.Head
-	frame  *statement.Frame
-	anchor *AnchorClaim
-	digest trace.Digest
-	a, b   uint64
+	start    trace.Start
+	spec     trace.Spec
+	head     trace.Head
+	from     *proven // the frame of the head
+	heads    []HeadFacts
+	digest   trace.Digest
+	a, b     uint64
+	shown    uint64
+	erased   uint64
+	readings []Reading
 }
 
 // trails verifies every trail and matches them with what the plans list for the
@@ -25,20 +30,21 @@ func (c *check) trails() error {
 	used := make([]bool, len(c.p.Trails))
 	for i := range c.v.Legs {
 		leg := &c.v.Legs[i]
-		listed := c.listed(leg)
+		listed := c.stays[i].listed()
 		for _, ch := range listed {
 			var strands []strand
-			for t, trail := range c.p.Trails {
+			for t := range c.p.Trails {
+				trail := &c.p.Trails[t]
 				if trail.Zone != leg.Zone || trail.Device != ch.Device || trail.Channel != ch.Name {
 					continue
 				}
-				s, overlaps, err := c.trail(t, leg)
+				s, err := c.trail(t, leg)
 				if err != nil {
 					return err
 				}
-				if overlaps {
+				if s != nil {
 					used[t] = true
-					strands = append(strands, s)
+					strands = append(strands, *s)
 				}
 			}
 			if err := c.join(i, ch, strands); err != nil {
@@ -70,86 +76,158 @@ func worst(channels []ChannelFacts) (ms int64) {
 	return ms
 }
 
-// listed are the channels that any plan in force during the leg gives its zone.
-func (c *check) listed(leg *Leg) []statement.Channel {
-	var out []statement.Channel
-	for _, s := range c.sightings {
-		if !s.in(leg) || s.Last < leg.From || s.First > leg.To {
-			continue
-		}
-		for _, ch := range s.zone.Channels {
-			if !slices.ContainsFunc(out, func(o statement.Channel) bool { return o.Device == ch.Device && o.Name == ch.Name }) {
-				out = append(out, ch)
-			}
-		}
-	}
-	return out
-}
-
-// record is a disclosed record that a trail names.
-func (c *check) record(r Ref) (*proven, *statement.HeadRecord, error) {
+// head is a disclosed head of a trail's channel.
+func (c *check) head(t *Trail, r Ref) (*proven, *statement.HeadRecord, error) {
 	if r.Evidence >= uint64(len(c.evidence)) {
-		return nil, nil, refuse(CodeTrace, "trail names statement %d of %d", r.Evidence, len(c.evidence))
+		return nil, nil, fmt.Errorf("statement %d of %d", r.Evidence, len(c.evidence))
 	}
 	e := &c.evidence[r.Evidence]
 	h, ok := e.records[r.Record].(*statement.HeadRecord)
 	if !ok {
-		return nil, nil, refuse(CodeTrace, "statement %d does not show a head as record %d", r.Evidence, r.Record)
+		return nil, nil, fmt.Errorf("statement %d does not show a head as record %d", r.Evidence, r.Record)
+	}
+	if e.s.Header.KeyID != t.Device || h.Channel != t.Channel {
+		return nil, nil, fmt.Errorf("record %d of statement %d is the head of another channel", r.Record, r.Evidence)
 	}
 	return e, h, nil
 }
 
-// trail verifies one trail over a leg's window; it reports false when the trail
-// is of another stay in the same zone.
-func (c *check) trail(i int, leg *Leg) (strand, bool, error) {
-	t := c.p.Trails[i]
-	e, h, err := c.record(t.Head)
+// trail verifies one trail over a leg's window; it is nil when the trail is of
+// another stay in the same zone.
+func (c *check) trail(i int, leg *Leg) (*strand, error) {
+	t := &c.p.Trails[i]
+	e, h, err := c.head(t, t.Head)
 	if err != nil {
-		return strand{}, false, err
-	}
-	if e.s.Header.KeyID != t.Device || h.Channel != t.Channel {
-		return strand{}, false, refuse(CodeTrace, "trail %d is headed by another channel", i)
+		return nil, refuse(CodeTrace, "trail %d: %w", i, err)
 	}
 	start, err := trace.ParseStart(t.Start)
 	if err != nil {
-		return strand{}, false, refuse(CodeTrace, "trail %d: %w", i, err)
+		return nil, refuse(CodeTrace, "trail %d: %w", i, err)
 	}
 	if start.Hash() != h.Head.Start || start.Channel != t.Channel || start.Epoch != e.id.Epoch {
-		return strand{}, false, refuse(CodeTrace, "trail %d: its start is not the one the head names", i)
+		return nil, refuse(CodeTrace, "trail %d: its start is not the one the head names", i)
 	}
 	if start.Basis != trace.Wall {
-		return strand{}, false, refuse(CodeTrace, "trail %d is on a clock that was not set", i)
+		return nil, refuse(CodeTrace, "trail %d is on a clock that was not set", i)
 	}
 	spec, ok := c.spec(t.Device, t.Channel, start.Plan)
 	if !ok {
-		return strand{}, false, refuse(CodePlan, "trail %d: no plan shown has the channel's entry %.8s…", i, start.Plan)
+		return nil, refuse(CodePlan, "trail %d: no plan shown has the channel's entry %.8s…", i, start.Plan)
 	}
-	inside, err := t.Range.Verify(spec, h.Head)
+	older, cuts, err := c.older(t, h.Head.Size)
 	if err != nil {
-		return strand{}, false, refuse(CodeRange, "trail %d: %w", i, err)
+		return nil, refuse(CodeConsistency, "trail %d: %w", i, err)
+	}
+	if cuts, err = runs(t, cuts); err != nil {
+		return nil, refuse(CodeBlocks, "trail %d: %w", i, err)
+	}
+	open, err := t.Range.Open(spec, h.Head, cuts...)
+	if err != nil {
+		return nil, refuse(CodeRange, "trail %d: %w", i, err)
+	}
+	inside, err := open.Inside()
+	if err != nil {
+		return nil, refuse(CodeRange, "trail %d: %w", i, err)
 	}
 	to := max(leg.To, leg.From+1) // an item seen for a moment was there for a millisecond
 	if inside.T1 <= leg.From || inside.T0 >= to {
-		return strand{}, false, nil
+		return nil, nil
 	}
-	if _, err := t.Range.VerifyWindow(spec, h.Head, leg.From, to); errors.Is(err, trace.ErrWindow) {
-		return strand{}, false, refuse(CodeWindow, "trail %d: %w", i, err)
-	} else if err != nil {
-		return strand{}, false, refuse(CodeRange, "trail %d: %w", i, err)
+	if err := open.Window(leg.From, to); err != nil {
+		return nil, refuse(CodeWindow, "trail %d: %w", i, err)
 	}
-	for _, o := range t.Older {
-		oe, oh, err := c.record(Ref{Evidence: o.Evidence, Record: o.Record})
+	s := &strand{start: start, spec: spec, head: h.Head, from: e, digest: inside, a: t.Range.A, b: t.Range.B}
+	for _, o := range append(older, headOf{e, h}) {
+		if o.h != h {
+			if err := open.Older(o.h.Head); err != nil {
+				return nil, refuse(CodeConsistency, "trail %d: %w", i, err)
+			}
+		}
+		s.heads = append(s.heads, HeadFacts{At: o.e.frame.Span[1], Size: o.h.Head.Size, Anchor: c.covering(o.e.place)})
+	}
+	if err := c.blocks(t, s, open, leg.PlanBy); err != nil {
+		return nil, refuse(CodeBlocks, "trail %d: %w", i, err)
+	}
+	return s, nil
+}
+
+type headOf struct {
+	e *proven
+	h *statement.HeadRecord
+}
+
+// older are a trail's older heads and their sizes, which its proof is cut at.
+func (c *check) older(t *Trail, size uint64) (heads []headOf, cuts []uint64, err error) {
+	for _, r := range t.Older {
+		e, h, err := c.head(t, r)
 		if err != nil {
-			return strand{}, false, err
+			return nil, nil, err
 		}
-		if oe.s.Header.KeyID != t.Device || oh.Channel != t.Channel {
-			return strand{}, false, refuse(CodeConsistency, "trail %d: an older head is of another channel", i)
+		if n := h.Head.Size; n >= size || len(cuts) > 0 && n <= cuts[len(cuts)-1] {
+			return nil, nil, fmt.Errorf("older head of %d blocks is not in order below %d", n, size)
 		}
-		if err := trace.VerifyConsistency(spec, oh.Head, h.Head, o.Proof); err != nil {
-			return strand{}, false, refuse(CodeConsistency, "trail %d: %w", i, err)
+		heads, cuts = append(heads, headOf{e, h}), append(cuts, h.Head.Size)
+	}
+	return heads, cuts, nil
+}
+
+// runs adds the ends of the blocks that are shown to the cut points.
+func runs(t *Trail, cuts []uint64) ([]uint64, error) {
+	at := t.Range.A
+	for _, r := range t.Runs {
+		end := r.First + uint64(len(r.Records))
+		if r.First < at || end > t.Range.B {
+			return nil, fmt.Errorf("blocks [%d, %d) are out of order or beyond [%d, %d)", r.First, end, t.Range.A, t.Range.B)
+		}
+		cuts, at = append(cuts, r.First, end), end
+	}
+	return cuts, nil
+}
+
+// blocks checks the blocks that are shown whole, and counts those that the site
+// erased.
+func (c *check) blocks(t *Trail, s *strand, open *trace.Opened, by string) error {
+	shown := map[uint64]bool{}
+	for _, r := range t.Runs {
+		leaves := make([]trace.Leaf, len(r.Records))
+		for i, data := range r.Records {
+			rec, err := statement.ParseRecord(data)
+			if err != nil {
+				return err
+			}
+			body, err := statement.Body{Kind: rec.Kind, Data: rec.Body}.Decode()
+			if err != nil {
+				return err
+			}
+			b, ok := body.(*statement.Block)
+			if !ok || b.Channel != t.Channel {
+				return fmt.Errorf("record %d of the run from %d is no block of the channel", i, r.First)
+			}
+			prev, times := int64(-1), b.Times()
+			if b.Prev != nil {
+				prev = *b.Prev
+			}
+			d, err := s.spec.Leaf(prev, times, b.Values)
+			if err != nil {
+				return err
+			}
+			leaves[i] = trace.Leaf{Record: sha256.Sum256(data), Digest: d}
+			shown[r.First+uint64(i)] = true
+			for j, at := range times {
+				s.readings = append(s.readings, Reading{at, b.Values[j]})
+			}
+		}
+		if err := open.Blocks(r.First, leaves); err != nil {
+			return err
 		}
 	}
-	return strand{start, spec, h.Head, e.frame, c.heads[e.head].anchor, inside, t.Range.A, t.Range.B}, true, nil
+	s.shown = uint64(len(shown))
+	for k := range c.erased {
+		if k.by == by && k.start == s.head.Start && k.n >= s.a && k.n < s.b && !shown[k.n] {
+			s.erased++
+		}
+	}
+	return nil
 }
 
 // spec finds the plan entry that a trace was begun under.
@@ -173,7 +251,7 @@ func (c *check) join(at int, ch statement.Channel, strands []strand) error {
 		withhold(leg.From, leg.To)
 		return nil
 	}
-	slices.SortFunc(strands, func(a, b strand) int { return int(min(max(a.digest.T0-b.digest.T0, -1), 1)) })
+	slices.SortStableFunc(strands, func(a, b strand) int { return cmp.Compare(a.digest.T0, b.digest.T0) })
 	first, last := strands[0], strands[len(strands)-1]
 	if first.a == 0 && first.start.PrevSize > 0 && first.digest.T0 > leg.From {
 		withhold(leg.From, first.digest.T0) // a trace before this one may reach into the leg
@@ -185,12 +263,18 @@ func (c *check) join(at int, ch statement.Channel, strands []strand) error {
 		}
 	}
 	// A head signed before the leg's end says nothing of what came after it.
-	if last.frame.Span[1] < leg.To {
-		withhold(last.frame.Span[1], leg.To)
+	if t1 := last.from.frame.Span[1]; t1 < leg.To {
+		withhold(t1, leg.To)
 	}
-	f := ChannelFacts{Device: ch.Device, Channel: ch.Name, Unit: ch.Unit, Closeness: ch.Closeness, Digest: first.digest, Blocks: first.b - first.a}
+	c.stays[at].frames = append(c.stays[at].frames, last.from)
+	f := ChannelFacts{Device: ch.Device, Channel: ch.Name, Unit: ch.Unit, Closeness: ch.Closeness, Digest: first.digest, Limits: []LimitFacts{}}
 	limits := first.spec.Limits
-	for _, s := range strands[1:] {
+	for i, s := range strands {
+		f.Blocks, f.Shown, f.Erased = f.Blocks+s.b-s.a, f.Shown+s.shown, f.Erased+s.erased
+		f.Heads, f.Readings = append(f.Heads, s.heads...), append(f.Readings, s.readings...)
+		if i == 0 {
+			continue
+		}
 		if !slices.Equal(s.spec.Limits, limits) {
 			// The site changed the limits during the leg: times beyond them do not
 			// add up, so only the extremes judge it.
@@ -200,88 +284,44 @@ func (c *check) join(at int, ch statement.Channel, strands []strand) error {
 		if err != nil {
 			return refuse(CodeTrace, "channel %s: %w", ch.Name, err)
 		}
-		f.Digest, f.Blocks = d, f.Blocks+s.b-s.a
+		f.Digest = d
 	}
 	d := f.Digest
-	f.Min, f.Max, f.Mean = d.Min, d.Max, d.Mean()
-	if ch.Unit == "Cel" && d.Kin > 0 {
-		mkt := d.MeanKinetic()
-		f.MKT = &mkt
+	f.Min, f.Max, f.Mean = d.Min, d.Max, mean(d)
+	if ch.Unit == "Cel" {
+		f.MKT = mkt(d)
 	}
 	for i, l := range limits {
 		f.Limits = append(f.Limits, LimitFacts{l, d.Limits[i].Total, d.Limits[i].Longest})
 	}
 	f.Unmeasured = d.Uncovered() + max(0, d.T0-leg.From) + max(0, leg.To-d.T1)
-	if a := last.anchor; a != nil {
-		f.Late = a.Time - last.frame.Span[1]
-	}
+	f.lateness(leg)
 	leg.Channels = append(leg.Channels, f)
 	return nil
 }
 
-// judge applies the brand's rule to the legs.
-func (c *check) judge() {
-	v := c.v
-	v.Product = c.product
-	if v.Product == nil || len(v.Legs) == 0 {
-		return
-	}
-	v.Outcome = Kept
-	for _, crit := range v.Product.Rule {
-		var total int64
-		exact := true
-		for i, leg := range v.Legs {
-			var single, cumulative int64
-			for _, ch := range leg.Channels {
-				if ch.Unit != crit.Unit {
-					continue
-				}
-				t, longest, known := beyond(crit.Limit, ch)
-				exact = exact && known
-				single, cumulative = max(single, longest), max(cumulative, t)
-			}
-			total += cumulative
-			if crit.Kind == statement.Single && breaks(single, crit.For) {
-				v.Broken = append(v.Broken, Breach{crit, i, single, exact})
+// lateness says how long after their time the channel's heads were anchored, and
+// how long the leg went without a head.
+func (f *ChannelFacts) lateness(leg *Leg) {
+	slices.SortStableFunc(f.Heads, func(a, b HeadFacts) int { return cmp.Compare(a.At, b.At) })
+	f.LateProof = Proven
+	at, some := leg.From, false
+	for _, h := range f.Heads {
+		if reach := min(h.At, leg.To); reach > at {
+			f.HeadGap, at = max(f.HeadGap, reach-at), reach
+		}
+		switch h.Anchor.Proof {
+		case None:
+			f.LateProof = None
+			continue
+		case Declared:
+			if f.LateProof == Proven {
+				f.LateProof = Declared
 			}
 		}
-		if crit.Kind == statement.Cumulative && breaks(total, crit.For) {
-			v.Broken = append(v.Broken, Breach{crit, -1, total, exact})
+		if late := h.Anchor.Time - h.At; !some || late > f.Late {
+			f.Late, some = late, true
 		}
 	}
-	switch {
-	case len(v.Broken) > 0:
-		v.Outcome = Beyond
-	case len(v.Withheld) > 0 || v.Conflicts > 0 || v.unjudgeable() >= 0:
-		v.Outcome = Incomplete
-	}
-}
-
-func breaks(beyond, allowed int64) bool { return beyond > 0 && beyond >= allowed }
-
-// unjudgeable is the first leg where no channel measured what a criterion of the
-// rule is about, −1: none. Humidity says nothing of a limit in °C.
-func (v *Verdict) unjudgeable() int {
-	for i, leg := range v.Legs {
-		for _, crit := range v.Product.Rule {
-			if !slices.ContainsFunc(leg.Channels, func(ch ChannelFacts) bool { return ch.Unit == crit.Unit }) {
-				return i
-			}
-		}
-	}
-	return -1
-}
-
-// beyond is the time a channel spent beyond a limit. When the plan did not have
-// that limit only the extremes are known: then it is none, or the whole.
-func beyond(limit trace.Limit, ch ChannelFacts) (total, longest int64, known bool) {
-	for _, l := range ch.Limits {
-		if l.Limit == limit {
-			return l.Total, l.Longest, true
-		}
-	}
-	if limit.Beyond(ch.Min) || limit.Beyond(ch.Max) {
-		return ch.Digest.Span(), ch.Digest.Span(), false
-	}
-	return 0, 0, true
+	f.HeadGap = max(f.HeadGap, leg.To-at)
 }

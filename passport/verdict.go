@@ -1,6 +1,9 @@
 package passport
 
 import (
+	"math"
+	"math/bits"
+
 	"trailmark/statement"
 	"trailmark/trace"
 )
@@ -18,24 +21,24 @@ const (
 )
 
 // A Verdict is what a passport proves. Times are Unix ms by the devices' clocks.
+// Its JSON has no fractions, so that verifiers can compare it exactly.
 type Verdict struct {
-	Item        Item          `json:"item"`
-	Outcome     Outcome       `json:"outcome"`
-	Product     *ProductFacts `json:"product,omitempty"`
-	Legs        []Leg         `json:"legs"`
-	Broken      []Breach      `json:"broken"`
-	Withheld    []Withheld    `json:"withheld"`
-	Unmonitored int64         `json:"unmonitored_ms"` // between legs
-	Unmeasured  int64         `json:"unmeasured_ms"`  // in legs, on the worst channel
-	Undated     int           `json:"undated_sightings"`
-	Unplaced    int           `json:"unplaced_sightings"`
-	Conflicts   int           `json:"conflicting_sightings"`
-	Statements  int           `json:"statements"`
-	Origin      string        `json:"origin"`
-	LedgerSize  uint64        `json:"ledger_size"`
-	Anchors     []AnchorFacts `json:"anchors"`
-	Devices     []DeviceFacts `json:"devices"`
-	KeyStatus   int64         `json:"key_status_at,omitempty"` // of the newest key status shown, 0: none
+	Item        Item            `json:"item"`
+	Outcome     Outcome         `json:"outcome"`
+	Product     *ProductFacts   `json:"product,omitempty"`
+	Legs        []Leg           `json:"legs"`
+	Broken      []Breach        `json:"broken"`
+	Withheld    []Withheld      `json:"withheld"`
+	Unmonitored int64           `json:"unmonitored_ms"` // between legs
+	Unmeasured  int64           `json:"unmeasured_ms"`  // in legs, on the worst channel
+	Undated     int             `json:"undated_sightings"`
+	Unplaced    int             `json:"unplaced_sightings"`
+	Conflicts   int             `json:"conflicting_sightings"`
+	Statements  int             `json:"statements"`
+	Ledgers     []LedgerFacts   `json:"ledgers"`
+	Anchors     []AnchorFacts   `json:"anchors"`
+	Devices     []DeviceFacts   `json:"devices"`
+	KeyStatus   *KeyStatusFacts `json:"key_status,omitempty"` // the newest shown
 }
 
 // ProductFacts is what the brand says.
@@ -45,6 +48,22 @@ type ProductFacts struct {
 	Lot   string                `json:"lot,omitempty"`
 	By    string                `json:"by"`
 	Rule  []statement.Criterion `json:"rule"`
+}
+
+// A Proof says how well a time is known.
+type Proof string
+
+// Levels of proof.
+const (
+	Proven   Proof = "proven"   // by a block whose chain evidence was checked
+	Declared Proof = "declared" // by the passport's maker
+	None     Proof = "none"
+)
+
+// A Bound is one end of a time bracket.
+type Bound struct {
+	Time  int64 `json:"time"` // ms, 0 for none
+	Proof Proof `json:"proof"`
 }
 
 // Presence says how sure it is that the item was in the zone all along.
@@ -69,6 +88,8 @@ type Leg struct {
 	SeenFor   int64           `json:"seen_ms"`
 	Sightings int             `json:"sightings"`
 	Reads     uint64          `json:"reads"`
+	NotBefore Bound           `json:"not_before"` // when its first sighting was signed
+	NotAfter  Bound           `json:"not_after"`  // when all of it was signed
 	Channels  []ChannelFacts  `json:"channels"`
 }
 
@@ -81,12 +102,31 @@ type ChannelFacts struct {
 	Digest     trace.Digest        `json:"-"`
 	Min        int64               `json:"min"` // thousandths
 	Max        int64               `json:"max"`
-	Mean       float64             `json:"mean"`            // thousandths
-	MKT        *float64            `json:"mkt_c,omitempty"` // °C, ΔH 83.144 kJ/mol
+	Mean       int64               `json:"mean"`          // thousandths, rounded half away from zero
+	MKT        *int64              `json:"mkt,omitempty"` // hundredths of °C, ΔH 83.144 kJ/mol
 	Limits     []LimitFacts        `json:"limits"`
 	Blocks     uint64              `json:"blocks"`
+	Shown      uint64              `json:"shown_blocks"`  // whole, in an audit
+	Erased     uint64              `json:"erased_blocks"` // by the site's signed word
 	Unmeasured int64               `json:"unmeasured_ms"`
-	Late       int64               `json:"lateness_ms"` // anchor's declared time after the head's frame
+	Heads      []HeadFacts         `json:"heads"`       // by time
+	HeadGap    int64               `json:"head_gap_ms"` // longest time of the leg without a head
+	Late       int64               `json:"lateness_ms"` // the most of its heads
+	LateProof  Proof               `json:"lateness"`    // the least of its heads
+	Readings   []Reading           `json:"-"`           // of the blocks that are shown whole
+}
+
+// HeadFacts is one signed head of a channel and the anchor that covers it.
+type HeadFacts struct {
+	At     int64  `json:"at"` // end of the frame
+	Size   uint64 `json:"size"`
+	Anchor Bound  `json:"anchor"`
+}
+
+// A Reading is one value of an audit passport.
+type Reading struct {
+	Time  int64 // ms
+	Value int64 // thousandths
 }
 
 // LimitFacts is the time beyond one limit of the plan.
@@ -113,15 +153,23 @@ type Withheld struct {
 	To      int64          `json:"to"`
 }
 
-// AnchorFacts is a checkpoint's anchor, as the passport declares it.
+// LedgerFacts is a ledger that the statements are in.
+type LedgerFacts struct {
+	Origin string `json:"origin"`
+	Size   uint64 `json:"size"`
+}
+
+// AnchorFacts is a checkpoint's anchor.
 type AnchorFacts struct {
-	Chain      string `json:"chain"`
-	Height     uint64 `json:"height"`
-	Time       int64  `json:"time"`
-	Size       uint64 `json:"size"`
-	Pinned     bool   `json:"pinned"`     // the trust file names the chain
-	Validators uint64 `json:"validators"` // as the trust file says
-	Checked    bool   `json:"checked"`    // the block's commit was verified offline
+	Chain      string    `json:"chain"`
+	Kind       ChainKind `json:"kind"`
+	Height     uint64    `json:"height"`
+	Time       int64     `json:"time"`
+	Origin     string    `json:"origin"`
+	Size       uint64    `json:"size"`
+	Pinned     bool      `json:"pinned"`     // the trust file names the chain
+	Validators uint64    `json:"validators"` // as the trust file says
+	Checked    bool      `json:"checked"`    // by the chain's evidence, offline; else the passport's word
 }
 
 // DeviceFacts is who measured.
@@ -132,4 +180,36 @@ type DeviceFacts struct {
 	Simulated bool              `json:"simulated"`
 	Clock     statement.Quality `json:"clock"` // the worst of its frames here
 	MaxError  uint64            `json:"max_error_ms"`
+}
+
+// KeyStatusFacts is the authority's newest word on keys.
+type KeyStatusFacts struct {
+	At  int64 `json:"at"`
+	Age int64 `json:"age_ms"` // at the time of verification
+}
+
+// mean is sum/covered in thousandths, halves away from zero, exactly.
+func mean(d trace.Digest) int64 {
+	n, c := uint64(d.Sum), uint64(d.Covered)
+	if d.Sum < 0 {
+		n = -n
+	}
+	q, r := bits.Div64(0, n, c)
+	if r >= c-r {
+		q++
+	}
+	if d.Sum < 0 {
+		return -int64(q)
+	}
+	return int64(q)
+}
+
+// mkt is the mean kinetic temperature in hundredths of °C, nil where the integer
+// weights do not resolve it.
+func mkt(d trace.Digest) *int64 {
+	if d.Kin == 0 {
+		return nil
+	}
+	v := int64(math.Round(d.MeanKinetic() * 100))
+	return &v
 }

@@ -2,9 +2,7 @@ package passport
 
 import (
 	"fmt"
-	"math"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"trailmark/statement"
@@ -208,14 +206,21 @@ func channel(l Lang, ch ChannelFacts) []string {
 	line := fmt.Sprintf(l.Say("%s（%s）：最低 %s，最高 %s，平均 %s %s", "%s (%s): minimum %s, maximum %s, mean %s %s"),
 		ch.Channel, l.Closeness(ch.Closeness), Value(ch.Min), Value(ch.Max), Mean(ch.Mean), u)
 	if ch.MKT != nil {
-		line += fmt.Sprintf(l.Say("；平均动力学温度 %.1f °C（ΔH 83.144 kJ/mol）", "; mean kinetic temperature %.1f °C (ΔH 83.144 kJ/mol)"), *ch.MKT)
+		line += fmt.Sprintf(l.Say("；平均动力学温度 %s °C（ΔH 83.144 kJ/mol）", "; mean kinetic temperature %s °C (ΔH 83.144 kJ/mol)"), Mean(*ch.MKT*10))
 	}
 	lines := []string{line}
 	for _, lim := range ch.Limits {
 		lines = append(lines, fmt.Sprintf(l.Say("　%s：累计 %s，最长一次 %s", "  %s: %s in all, longest run %s"),
 			l.Limit(lim.Limit, ch.Unit), l.Duration(lim.Total), l.Duration(lim.Longest)))
 	}
-	return append(lines, fmt.Sprintf(l.Say("　%d 个数据块由签名证明，其中 %s 没有测量", "  %d blocks proven by signature, %s not measured"), ch.Blocks, l.Duration(ch.Unmeasured)))
+	lines = append(lines, fmt.Sprintf(l.Say("　%d 个数据块由签名证明，其中 %s 没有测量", "  %d blocks proven by signature, %s not measured"), ch.Blocks, l.Duration(ch.Unmeasured)))
+	if ch.Shown > 0 {
+		lines = append(lines, fmt.Sprintf(l.Say("　其中 %d 个数据块出示了每一个读数", "  Every reading is shown of %d of them"), ch.Shown))
+	}
+	if ch.Erased > 0 {
+		lines = append(lines, fmt.Sprintf(l.Say("　场所已签名声明删除了 %d 个数据块的读数；以上汇总仍由设备签名证明", "  The site erased the readings of %d of them, by a signed statement; the summary above is still proven"), ch.Erased))
+	}
+	return append(lines, l.Lateness(ch))
 }
 
 func (v *Verdict) declared(l Lang) []string {
@@ -237,10 +242,10 @@ func (v *Verdict) declared(l Lang) []string {
 		}
 		lines = append(lines, line)
 	}
-	if v.KeyStatus == 0 {
-		lines = append(lines, l.Say("没有出示密钥状态：不知道这些密钥后来是否被吊销。", "No key status is shown: whether these keys were revoked later is not known."))
+	if k := v.KeyStatus; k != nil {
+		return append(lines, l.Say("密钥状态由授权机构签署，核验时已有 ", "The authority's key status was this old when verified: ")+l.Duration(k.Age))
 	}
-	return lines
+	return append(lines, l.Say("没有出示密钥状态：不知道这些密钥后来是否被吊销。", "No key status is shown: whether these keys were revoked later is not known."))
 }
 
 // Label is the device's name, or who it speaks as, with the start of its key id.
@@ -267,16 +272,36 @@ func (v *Verdict) unmeasured(l Lang) []string {
 }
 
 func (v *Verdict) order(l Lang, clock func(int64) string) []string {
-	lines := []string{fmt.Sprintf(l.Say("%d 份签名声明全部在账本 %s 中（账本共 %d 条）", "All %d signed statements are in the ledger %s (of %d entries)"), v.Statements, v.Origin, v.LedgerSize)}
+	var lines []string
+	for _, g := range v.Ledgers {
+		lines = append(lines, fmt.Sprintf(l.Say("签名声明都在账本 %s 中（账本共 %d 条；出示的声明共 %d 份）", "The signed statements are in the ledger %s (of %d entries; %d statements are shown)"), g.Origin, g.Size, v.Statements))
+	}
+	older, checked := 0, 0
 	for _, a := range v.Anchors {
+		if slices.ContainsFunc(v.Ledgers, func(g LedgerFacts) bool { return g.Origin == a.Origin && g.Size > a.Size }) {
+			older++
+			if a.Checked {
+				checked++
+			}
+			continue
+		}
 		line := fmt.Sprintf(l.Say("锚定：链 %s，高度 %d，%s（%s）", "Anchor: chain %s at height %d, %s (%s)"), a.Chain, a.Height, clock(a.Time), l.Validators(a.Pinned, a.Validators))
-		if !a.Checked {
+		if a.Checked {
+			line += l.Say("；已离线核对链上的签名", "; the chain's signatures were checked offline")
+		} else {
 			line += l.Say("；由文件声明，未离线核对", "; declared by the file, not checked offline")
 		}
 		lines = append(lines, line)
 	}
+	if older > 0 {
+		lines = append(lines, fmt.Sprintf(l.Say("更早的锚定 %d 次，其中 %d 次已离线核对", "Older anchors: %d, checked offline: %d"), older, checked))
+	}
 	if len(v.Anchors) == 0 {
 		lines = append(lines, l.Say("没有锚定到任何链。", "Not anchored on any chain."))
+	}
+	for i, leg := range v.Legs {
+		lines = append(lines, fmt.Sprintf(l.Say("第 %d 段签署于 %s 之后、%s 之前", "Leg %d was signed %s and %s"), i+1,
+			l.Bound(leg.NotBefore, l.Say("", "after "), clock), l.Bound(leg.NotAfter, l.Say("", "before "), clock)))
 	}
 	lines = append(lines, l.Say("没有见证人联署：不能排除别人看到的是账本的另一个版本。", "No witness cosigned: that others are shown another ledger is not excluded."))
 	for _, d := range v.Devices {
@@ -298,6 +323,10 @@ func (c Code) Sentence(l Lang) string {
 		return l.Say("其中有声明无法证明在账本里，或在记账之后被改动过。", "A statement cannot be shown to be in the ledger, or was changed after it was recorded.")
 	case CodeCheckpoint:
 		return l.Say("账本的签名不成立，或不是受信任的账本。", "The ledger's signature does not hold, or the ledger is not a trusted one.")
+	case CodeAnchor:
+		return l.Say("链上的证据不成立，或与所声明的锚定不符。", "The chain's evidence does not hold, or proves another anchor than the one declared.")
+	case CodeBlocks:
+		return l.Say("出示的读数不是设备签名所涵盖的读数。", "The readings shown are not those that the device signed.")
 	case CodeRecord:
 		return l.Say("其中有记录不属于签名所涵盖的内容。", "A record is not among those that its device signed.")
 	case CodeRange:
@@ -318,182 +347,4 @@ func (c Code) Sentence(l Lang) string {
 		return l.Say("其中有签名来自已被吊销的密钥。", "Something is signed by a key that was revoked.")
 	}
 	return l.Say("未能通过核验。", "It did not verify.")
-}
-
-// A Lang is a language of the words that people read.
-type Lang string
-
-// Languages.
-const (
-	Chinese Lang = "zh-CN"
-	English Lang = "en"
-)
-
-// Say picks the words of the language.
-func (l Lang) Say(zh, en string) string {
-	if l == Chinese {
-		return zh
-	}
-	return en
-}
-
-// Presence says how sure it is that the item was there all along.
-func (l Lang) Presence(leg Leg) string {
-	n := fmt.Sprintf(l.Say("标签读到 %d 次，记为 %d 条行踪", "tag reads: %d, sightings: %d"), leg.Reads, leg.Sightings)
-	switch leg.Presence {
-	case Seen:
-		return l.Say("全程可见：", "Seen all along; ") + n
-	case SeenOnce:
-		return l.Say("只读到一次：", "Seen only once; ") + n
-	}
-	return fmt.Sprintf(l.Say("首尾可见，中间有时读不到，可见时间合计 %s：%s", "Seen at both ends and for %s in all, not all along; %s"), l.Duration(leg.SeenFor), n)
-}
-
-// Validators says what the agreement of a chain is worth.
-func (l Lang) Validators(known bool, n uint64) string {
-	switch {
-	case !known:
-		return l.Say("验证者名单未知", "its validators are not known")
-	case n == 1:
-		return l.Say("1/1 个验证者，由运营方掌握：只有留存过旧账本头的人才能发现篡改", "1 of 1 validators, the operator's own: tamper-evident only to those who kept earlier heads")
-	}
-	return fmt.Sprintf(l.Say("%d 个验证者", "%d validators"), n)
-}
-
-// Clock says how far a device's clock can be trusted.
-func (l Lang) Clock(q statement.Quality) string {
-	switch q {
-	case statement.ClockSynchronised:
-		return l.Say("已同步", "synchronised")
-	case statement.ClockRTC:
-		return l.Say("未同步，来自实时时钟芯片", "not synchronised, from a real-time clock")
-	case statement.ClockRestored:
-		return l.Say("未同步，由保存的时间恢复", "not synchronised, restored from a saved time")
-	}
-	return l.Say("未设置", "unset")
-}
-
-// Closeness says how near a probe was to the goods, by the site's word.
-func (l Lang) Closeness(c statement.Closeness) string {
-	switch c {
-	case statement.SameRoom:
-		return l.Say("同一房间", "same room")
-	case statement.SameBox:
-		return l.Say("同一箱内", "same box")
-	case statement.OnItem:
-		return l.Say("在商品上", "on the item")
-	}
-	return l.Say("位置仅为声明", "place only declared")
-}
-
-// Quantity is what a unit measures.
-func (l Lang) Quantity(senml string) string {
-	switch senml {
-	case "Cel":
-		return l.Say("温度", "Temperature")
-	case "%RH":
-		return l.Say("相对湿度", "Relative humidity")
-	}
-	return l.Say("测量", "Measurement")
-}
-
-// Criterion is one line of the brand's rule.
-func (l Lang) Criterion(c statement.Criterion) string {
-	return l.Limit(c.Limit, c.Unit) + l.Say("：", ": ") + allowed(l, c)
-}
-
-func allowed(l Lang, c statement.Criterion) string {
-	if c.For == 0 {
-		return l.Say("不允许", "never")
-	}
-	kind := l.Say("一次", "at a time")
-	if c.Kind == statement.Cumulative {
-		kind = l.Say("累计", "in all")
-	}
-	return l.Say(kind+"须少于 "+l.Duration(c.For), "less than "+l.Duration(c.For)+" "+kind)
-}
-
-// Limit is a limit with its unit; its value itself is beyond.
-func (l Lang) Limit(lim trace.Limit, senml string) string {
-	edge, itself := Edge(lim)
-	v := Value(edge) + " " + Unit(senml)
-	switch below := lim.Comparison == trace.AtOrBelow; {
-	case below && itself:
-		return v + l.Say(" 及以下", " or below")
-	case below:
-		return l.Say("低于 ", "below ") + v
-	case itself:
-		return v + l.Say(" 及以上", " or above")
-	default:
-		return l.Say("高于 ", "above ") + v
-	}
-}
-
-// Edge is the value that people name a limit by, in thousandths, and whether
-// that value itself counts as beyond: "at or above 8.001" is "above 8", for
-// values are whole thousandths.
-func Edge(lim trace.Limit) (milli int64, itself bool) {
-	step := int64(-1)
-	if lim.Comparison == trace.AtOrBelow {
-		step = 1
-	}
-	if lim.Value%10 != 0 && (lim.Value+step)%10 == 0 {
-		return lim.Value + step, false
-	}
-	return lim.Value, true
-}
-
-// Outward writes an extreme to a tenth of the unit, a minimum rounded down and a
-// maximum up: what is shown is never better than what was measured.
-func Outward(milli int64, maximum bool) string {
-	tenths := math.Floor(float64(milli) / 100)
-	if maximum {
-		tenths = math.Ceil(float64(milli) / 100)
-	}
-	return strings.Replace(strconv.FormatFloat(tenths/10+0, 'f', 1, 64), "-", "−", 1)
-}
-
-// Unit is a SenML unit as people write it.
-func Unit(senml string) string {
-	switch senml {
-	case "Cel":
-		return "°C"
-	case "%RH":
-		return "%"
-	}
-	return senml
-}
-
-// Value writes thousandths exactly, without trailing zeros.
-func Value(milli int64) string {
-	s := strconv.FormatFloat(float64(milli)/1000, 'f', 3, 64)
-	return strings.Replace(strings.TrimSuffix(strings.TrimRight(s, "0"), "."), "-", "−", 1)
-}
-
-// Mean writes a mean in thousandths to a tenth of the unit.
-func Mean(milli float64) string {
-	return strings.Replace(strconv.FormatFloat(math.Round(milli/100)/10+0, 'f', 1, 64), "-", "−", 1)
-}
-
-// Duration writes milliseconds as people say them.
-func (l Lang) Duration(ms int64) string {
-	d := (time.Duration(ms) * time.Millisecond).Round(time.Second)
-	two := func(n int, unit string, rest int, small string) string {
-		s := strconv.Itoa(n) + " " + unit
-		if rest > 0 {
-			s += " " + strconv.Itoa(rest) + " " + small
-		}
-		return s
-	}
-	switch {
-	case ms > 0 && d == 0:
-		return l.Say("不到 1 秒", "under 1 s")
-	case d < time.Minute:
-		return strconv.Itoa(int(d.Seconds())) + l.Say(" 秒", " s")
-	case d < time.Hour:
-		return two(int(d.Minutes()), l.Say("分钟", "min"), int(d.Seconds())%60, l.Say("秒", "s"))
-	case d < 48*time.Hour:
-		return two(int(d.Hours()), l.Say("小时", "h"), int(d.Minutes())%60, l.Say("分钟", "min"))
-	}
-	return two(int(d.Hours())/24, l.Say("天", "days"), int(d.Hours())%24, l.Say("小时", "h"))
 }

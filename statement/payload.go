@@ -14,8 +14,8 @@ import (
 // A Text is words in one language (BCP 47 tag first).
 type Text struct {
 	_     struct{} `cbor:",toarray"`
-	Lang  string
-	Words string
+	Lang  string   `json:"lang"`
+	Words string   `json:"words"`
 }
 
 // Texts is the same words in several languages.
@@ -304,11 +304,11 @@ const (
 
 // A Criterion is broken by time beyond a limit of at least For ms; For 0: by any.
 type Criterion struct {
-	_     struct{} `cbor:",toarray"`
-	Unit  string
-	Limit trace.Limit
-	Kind  Accumulation
-	For   int64
+	_     struct{}     `cbor:",toarray"`
+	Unit  string       `json:"unit"`
+	Limit trace.Limit  `json:"limit"`
+	Kind  Accumulation `json:"kind"`
+	For   int64        `json:"for_ms"`
 }
 
 // Check refuses a product out of bounds.

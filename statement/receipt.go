@@ -97,21 +97,76 @@ type inclusion struct {
 
 const vdsRFC9162 = 1
 
-// SignReceipt makes the receipt of the entry at index in the tree of size with
-// this root, issued at a time in Unix seconds.
-func (s *Signer) SignReceipt(origin string, issued int64, size, index uint64, root Hash, path []Hash) ([]byte, error) {
+// A RootSignature is the part of a COSE Receipt that does not depend on the
+// statement: one serves every entry of the tree.
+type RootSignature struct {
+	_         struct{} `cbor:",toarray"`
+	Protected []byte   // encoded header
+	Signature []byte
+}
+
+// SignRoot signs the root of a ledger, at a time in Unix seconds, for receipts.
+func (s *Signer) SignRoot(origin string, issued int64, root Hash) (RootSignature, error) {
 	if s.key.alg != EdDSA {
-		return nil, errors.New("log key is not Ed25519")
+		return RootSignature{}, errors.New("log key is not Ed25519")
 	}
 	protected := dcbor.MustMarshal(receiptProtected{s.key.alg, s.key.id, receiptClaims{origin, issued}, vdsRFC9162})
 	sig, err := s.sign(sigStructure(protected, root[:]))
+	return RootSignature{Protected: protected, Signature: sig}, err
+}
+
+// Verify checks the signature against a checkpoint that the caller has opened
+// with the same key.
+func (r RootSignature) Verify(c Checkpoint, logKey Key) error {
+	p, err := parseReceiptHeader(r.Protected)
+	if err != nil {
+		return err
+	}
+	if p.Kid != logKey.ID() {
+		return fmt.Errorf("receipt names key %.8s…, not the log's %.8s…", p.Kid, logKey.ID())
+	}
+	if p.Claims.Iss != c.Origin {
+		return fmt.Errorf("receipt is of %q, the checkpoint of %q", p.Claims.Iss, c.Origin)
+	}
+	if len(r.Signature) != 64 {
+		return fmt.Errorf("receipt signature of %d bytes, want 64", len(r.Signature))
+	}
+	return logKey.verify(EdDSA, sigStructure(r.Protected, c.Root[:]), r.Signature)
+}
+
+// Receipt is the standalone COSE Receipt of the entry at index in the tree of
+// size, with its RFC 9162 inclusion path.
+func (r RootSignature) Receipt(size, index uint64, path []Hash) []byte {
+	var u receiptUnprotected
+	u.Proofs.Inclusion = [][]byte{dcbor.MustMarshal(inclusion{Size: size, Index: index, Path: path})}
+	return append([]byte{signTag}, dcbor.MustMarshal(receiptEnvelope{Protected: r.Protected,
+		Unprotected: dcbor.MustMarshal(u), Payload: cbor.RawMessage{0xf6}, Signature: r.Signature})...)
+}
+
+// SignReceipt makes the receipt of the entry at index in the tree of size with
+// this root, issued at a time in Unix seconds.
+func (s *Signer) SignReceipt(origin string, issued int64, size, index uint64, root Hash, path []Hash) ([]byte, error) {
+	r, err := s.SignRoot(origin, issued, root)
 	if err != nil {
 		return nil, err
 	}
-	var u receiptUnprotected
-	u.Proofs.Inclusion = [][]byte{dcbor.MustMarshal(inclusion{Size: size, Index: index, Path: path})}
-	return append([]byte{signTag}, dcbor.MustMarshal(receiptEnvelope{Protected: protected,
-		Unprotected: dcbor.MustMarshal(u), Payload: cbor.RawMessage{0xf6}, Signature: sig})...), nil
+	return r.Receipt(size, index, path), nil
+}
+
+func parseReceiptHeader(data []byte) (p receiptProtected, err error) {
+	if err := dcbor.Unmarshal(data, &p); err != nil {
+		return p, fmt.Errorf("receipt header: %w", err)
+	}
+	if p.Alg != EdDSA {
+		return p, fmt.Errorf("receipt of algorithm %d, want EdDSA", p.Alg)
+	}
+	if p.VDS != vdsRFC9162 {
+		return p, errors.New("receipt is not of the RFC 9162 profile")
+	}
+	if !validText(p.Claims.Iss) || p.Claims.Iat < 0 || p.Claims.Iat > MaxUint {
+		return p, errors.New("receipt out of bounds")
+	}
+	return p, nil
 }
 
 // ParseReceipt decodes a receipt in the one form that this project makes.
@@ -126,26 +181,22 @@ func ParseReceipt(data []byte) (*Receipt, error) {
 	if len(e.Payload) != 1 || e.Payload[0] != 0xf6 || len(e.Signature) != 64 {
 		return nil, errors.New("receipt has a payload or a signature of the wrong size")
 	}
-	var p receiptProtected
-	var u receiptUnprotected
-	var inc inclusion
-	if err := dcbor.Unmarshal(e.Protected, &p); err != nil {
-		return nil, fmt.Errorf("receipt header: %w", err)
+	p, err := parseReceiptHeader(e.Protected)
+	if err != nil {
+		return nil, err
 	}
+	var u receiptUnprotected
 	if err := dcbor.Unmarshal(e.Unprotected, &u); err != nil {
 		return nil, fmt.Errorf("receipt proofs: %w", err)
 	}
-	if p.Alg != EdDSA {
-		return nil, fmt.Errorf("receipt of algorithm %d, want EdDSA", p.Alg)
+	if len(u.Proofs.Inclusion) != 1 {
+		return nil, fmt.Errorf("receipt of %d inclusion proofs, want one", len(u.Proofs.Inclusion))
 	}
-	if p.VDS != vdsRFC9162 || len(u.Proofs.Inclusion) != 1 {
-		return nil, errors.New("receipt is not one inclusion proof of the RFC 9162 profile")
-	}
+	var inc inclusion
 	if err := dcbor.Unmarshal(u.Proofs.Inclusion[0], &inc); err != nil {
 		return nil, fmt.Errorf("receipt proof: %w", err)
 	}
-	if inc.Index >= inc.Size || inc.Size > MaxUint || len(inc.Path) > 64 || !validText(p.Claims.Iss) ||
-		p.Claims.Iat < 0 || p.Claims.Iat > MaxUint {
+	if inc.Index >= inc.Size || inc.Size > MaxUint || len(inc.Path) > 64 {
 		return nil, errors.New("receipt out of bounds")
 	}
 	return &Receipt{Origin: p.Claims.Iss, Issued: p.Claims.Iat, Size: inc.Size, Index: inc.Index, Path: inc.Path,

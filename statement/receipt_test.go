@@ -238,9 +238,9 @@ func TestReceiptRefuses(t *testing.T) {
 	}
 }
 
-// TestForeignReceipt: another implementation's receipt has other headers and is
+// TestForeignIsNotOurs: another implementation's receipt has other headers and is
 // refused here, not half understood.
-func TestForeignReceipt(t *testing.T) {
+func TestForeignIsNotOurs(t *testing.T) {
 	files, err := filepath.Glob("../../shared/data/scitt/valid-eddsa/*.cose")
 	if err != nil || len(files) == 0 {
 		t.Skip("no foreign SCITT statement in ../shared/data/scitt")

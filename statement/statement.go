@@ -18,7 +18,7 @@ const MaxSize = dcbor.MaxMessage
 // A Kind says what a statement's payload is.
 type Kind string
 
-// Kinds of statements. The reserved ones (scan, audit, erasure) are refused.
+// Kinds of statements. The reserved ones (scan, audit) are refused.
 const (
 	KindFrame      Kind = "frame"
 	KindIdentity   Kind = "identity"
@@ -28,6 +28,7 @@ const (
 	KindHandover   Kind = "handover"
 	KindAcceptance Kind = "acceptance"
 	KindEvent      Kind = "event"
+	KindErasure    Kind = "erasure"
 )
 
 // Role is what the authority lets a key sign.
@@ -48,7 +49,7 @@ func (k Kind) Role() Role {
 	switch k {
 	case KindFrame:
 		return RoleDevice
-	case KindPlan:
+	case KindPlan, KindErasure:
 		return RoleSite
 	case KindProduct:
 		return RoleBrand

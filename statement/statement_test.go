@@ -145,7 +145,6 @@ func TestHeaderAllowList(t *testing.T) {
 		"type bare":               {func(m map[any]any) { m[16] = "frame" }, "type"},
 		"type reserved: scan":     {func(m map[any]any) { m[16] = "application/vnd.trailmark.scan+cbor" }, "type"},
 		"type reserved: audit":    {func(m map[any]any) { m[16] = "application/vnd.trailmark.audit+cbor" }, "type"},
-		"type reserved: erasure":  {func(m map[any]any) { m[16] = "application/vnd.trailmark.erasure+cbor" }, "type"},
 		"type as a number":        {func(m map[any]any) { m[16] = 61 }, "malformed"},
 	} {
 		m := protectedMap(t)

@@ -30,9 +30,9 @@ const (
 
 // A Limit is one threshold of a channel, in thousandths of the channel's unit.
 type Limit struct {
-	_          struct{} `cbor:",toarray"`
-	Comparison Comparison
-	Value      int64
+	_          struct{}   `cbor:",toarray"`
+	Comparison Comparison `json:"comparison"`
+	Value      int64      `json:"value"`
 }
 
 // Beyond reports whether v is at or past the limit.

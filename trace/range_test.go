@@ -112,8 +112,8 @@ func TestRangeRefuses(t *testing.T) {
 	if _, err := r.Verify(h.spec, bad); !errors.Is(err, trace.ErrHead) {
 		t.Errorf("foreign root: %v", err)
 	}
-	r.Nodes = slices.Repeat(r.Nodes, 40)
-	if _, err := r.Verify(h.spec, h.heads[7]); err == nil || !strings.Contains(err.Error(), "at most 128") {
+	r.Nodes = slices.Repeat(r.Nodes, 600)
+	if _, err := r.Verify(h.spec, h.heads[7]); err == nil || !strings.Contains(err.Error(), "at most 2048") {
 		t.Errorf("%d nodes: %v", len(r.Nodes), err)
 	}
 	for _, ab := range [][3]uint64{{8, 3, 3}, {8, 4, 3}, {8, 3, 9}, {0, 0, 1}, {1 << 53, 0, 1}} {

@@ -13,6 +13,7 @@ package trace
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -28,6 +29,9 @@ func (h Hash) IsZero() bool { return h == Hash{} }
 
 // String is lower-case hex.
 func (h Hash) String() string { return fmt.Sprintf("%x", h[:]) }
+
+// MarshalText is lower-case hex, for JSON.
+func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
 
 // MaxSize bounds a trace: 2^53−1 blocks.
 const MaxSize = 1<<53 - 1

@@ -173,7 +173,10 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: authority: %w", organisationFile, err)
 	}
-	g.trust = g.org.Trust(authority, g.logKey, uint64(g.node.Validators()))
+	g.trust = g.org.Trust(authority, g.logKey, voters(g.node)...)
+	if err := writeTrust(g.conf.Dir, g.trust); err != nil {
+		return err
+	}
 	if err := g.openLedger(ctx, own, key, chain); err != nil {
 		return err
 	}
@@ -194,7 +197,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	g.office = enrol.NewOffice(g.org, g.keys, authority, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post)
-	g.journey = journey.New(g.store, g.ledger, receipts)
+	g.journey = journey.New(g.store, g.ledger, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
 	if g.runner, err = anchoring.New(anchoring.Options{Chain: chain, Origin: g.org.Origin, Every: g.conf.AnchorEvery,
 		Newest: g.newest, Record: g.record, Log: g.log}); err != nil {
 		return err

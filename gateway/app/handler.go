@@ -19,13 +19,7 @@ func (g *gateway) handler() (http.Handler, error) {
 		return nil, err
 	}
 	pages := api.New(api.Options{
-		Compose: func(ctx context.Context, item epc.Link) ([]byte, error) {
-			data, err := g.journey.Item(ctx, item)
-			if errors.Is(err, journey.ErrNotYet) {
-				return nil, api.ErrNotYet
-			}
-			return data, err
-		},
+		Compose: composed(g.journey.Item), Audit: composed(g.journey.Audit),
 		Trust: g.trust, TrustFile: trust, Enrol: g.enrol, Status: g.status,
 		Ledger: g.ledger.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
 	})
@@ -33,6 +27,17 @@ func (g *gateway) handler() (http.Handler, error) {
 	mux.Handle("/", pages)
 	mux.HandleFunc("GET /api/figures", g.figures)
 	return mux, nil
+}
+
+// composed tells the pages what they know of a journey's errors.
+func composed(compose func(context.Context, epc.Link) ([]byte, error)) func(context.Context, epc.Link) ([]byte, error) {
+	return func(ctx context.Context, item epc.Link) ([]byte, error) {
+		data, err := compose(ctx, item)
+		if errors.Is(err, journey.ErrNotYet) {
+			return nil, api.ErrNotYet
+		}
+		return data, err
+	}
 }
 
 // enrol reads an enrolment and answers it.

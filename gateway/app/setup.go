@@ -75,11 +75,7 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
 	if err != nil {
 		return err
 	}
-	trust, err := org.Trust(keys.Authority.Key(), pub, 1).Encode()
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "authority", "trust.cbor"), trust, 0o644); err != nil {
+	if err := writeTrust(dir, org.Trust(keys.Authority.Key(), pub)); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(org, "", "  ")
@@ -93,7 +89,7 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
   authority  %s   keep %s apart from the gateway in production
   ledger     %s
   chain      %s, one validator ("1 of 1": the operator's word)
-  trust file %s   this is what verifiers pin
+  trust file %s   this is what verifiers pin; the first start adds the chain's key
 `, org.Audience(), dir, keys.Authority.Key().ID().String()[:16], filepath.Join(dir, "authority"), org.Origin, org.ChainID,
 		filepath.Join(dir, "authority", "trust.cbor"))
 	return nil

@@ -51,12 +51,30 @@ type Options struct {
 
 	Replanned bool           // the site signs a second plan at 180 minutes: the store's trace restarts
 	Stale     bool           // the truck's trail is headed by an older head, from before the leg's end
-	Older     bool           // the store's trail shows an older head and its consistency
+	Older     bool           // the store's trail shows older heads
 	Narrow    bool           // the store's trail leaves out the first block of the window
 	Foreign   bool           // a sighting of another item is shown
 	Expired   bool           // the truck's identity ended before the journey
 	WrongRole bool           // the plan is signed by a device
 	Revoked   statement.Role // a key of this role is revoked, as an authority's key status says
+
+	RevokedFrom   uint64 // seq
+	KeyStatus     bool   // an authority's key status is shown
+	Anchored      bool   // hourly frames name anchors; these are shown with evidence, and the chain's keys are pinned
+	Unanchored    bool   // no anchor at all
+	Audit         bool   // every block is shown whole
+	Erased        bool   // the site erased two blocks of the store's air
+	ErasedByOther bool   // that statement is by another site than the one whose plan lists the channel
+	Halves        bool   // the second half of the statements is in another ledger
+	Overlap       bool   // the truck saw the item before it left the store
+	Rewritten     bool   // the store's device signed another head of its air once, in the third frame
+	Forked        bool   // the log signed another root for an older checkpoint
+	Minority      bool   // two of the chain's four validators signed
+	Rule          string // a named rule instead of the brand's own
+
+	// Omit leaves statements out of the passport that the ledger has, the nth of
+	// their kind from 1. Frames that head a trail are shown anyway.
+	Omit func(kind statement.Kind, nth int) bool
 
 	// Forge alters a statement after it is signed and before the gateway records
 	// it: what a gateway with its own log key can do. Nil: nothing.

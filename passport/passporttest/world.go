@@ -16,8 +16,6 @@ import (
 	"trailmark/trace"
 )
 
-const origin = "ledger.example.com/acme/2026h1"
-
 // world is the signers and what they have signed, in ledger order.
 type world struct {
 	t testing.TB
@@ -29,11 +27,14 @@ type world struct {
 	plans                               []*statement.Plan
 	planIDs                             []statement.Hash
 	entries                             []entry
+	chain                               *chain
+	anchors                             []anchored // older ones
 }
 
 // entry is one ledger entry.
 type entry struct {
 	raw     []byte
+	id      statement.Hash
 	kind    statement.Kind
 	records [][]byte // of a frame
 	shown   []int    // records to disclose
@@ -66,8 +67,8 @@ type series struct {
 
 // leaf says where a block and the head after it are.
 type leaf struct {
-	entry, head int
-	digest      trace.Digest
+	entry, block, head int
+	digest             trace.Digest
 }
 
 type nodes map[[2]uint64]trace.Node
@@ -77,10 +78,17 @@ func (n nodes) Node(level uint, index uint64) (trace.Node, error) {
 	return n[[2]uint64{uint64(level), index}], nil
 }
 
+func keyOf(seed byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
+}
+
 func newWorld(t testing.TB, o Options) *world {
-	w := &world{t: t, o: o}
+	w := &world{t: t, o: o, chain: newChain(4)}
+	if o.Minority {
+		w.chain = newChain(2)
+	}
 	key := func(seed byte) (*statement.Signer, ed25519.PrivateKey) {
-		priv := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
+		priv := keyOf(seed)
 		s, err := statement.NewSigner(priv)
 		w.must(err)
 		return s, priv
@@ -123,7 +131,7 @@ func (w *world) sign(s *statement.Signer, kind statement.Kind, issuer, subject s
 	if w.o.Forge != nil {
 		raw = w.o.Forge(kind, bytes.Clone(raw))
 	}
-	w.entries = append(w.entries, entry{raw: raw, kind: kind})
+	w.entries = append(w.entries, entry{raw: raw, id: st.ID(), kind: kind})
 	return st
 }
 
@@ -132,12 +140,16 @@ func (w *world) journey() {
 	w.identities()
 	w.sitePlan(0)
 	if !w.o.Unruled {
+		rule := []statement.Criterion{
+			{Unit: "Cel", Limit: limits(8000, 2000)[0], Kind: statement.Cumulative, For: 30 * 60_000},
+			{Unit: "Cel", Limit: limits(8000, 2000)[1], Kind: statement.Single},
+		}
+		if named, ok := passport.Rule(w.o.Rule); ok {
+			rule = named
+		}
 		w.sign(w.brand, statement.KindProduct, brandIssuer, "product", &statement.Product{Version: 1, GTIN: GTIN, Lot: "B2603",
 			Name: words("流感疫苗（示例）", "Influenza vaccine (example)"), Brand: words("示例生物", "Example Biologics"),
-			Rule: []statement.Criterion{
-				{Unit: "Cel", Limit: limits(8000, 2000)[0], Kind: statement.Cumulative, For: 30 * 60_000},
-				{Unit: "Cel", Limit: limits(8000, 2000)[1], Kind: statement.Single},
-			}})
+			Rule: rule})
 	}
 	for hour := 1; hour <= 11; hour++ {
 		if hour == 4 && w.o.Replanned {
@@ -147,13 +159,22 @@ func (w *world) journey() {
 			w.frame(w.store, hour, 30, 350, !w.o.Moment)
 		}
 		if hour >= 6 {
-			w.frame(w.truck, hour, 390, 625, false)
+			w.frame(w.truck, hour, w.departs(), 625, false)
+		}
+		if w.o.Anchored && hour%3 == 2 {
+			w.anchorAt(60*hour + 2)
 		}
 	}
+	if w.o.Erased {
+		w.erase()
+	}
+	status := &statement.KeyStatus{Version: 1, Origin: originOf(0), Size: 1, At: at(700)}
 	if w.o.Revoked != 0 {
 		kid := map[statement.Role]*statement.Signer{statement.RoleDevice: w.truck.signer, statement.RoleSite: w.site}[w.o.Revoked].Key().ID()
-		w.sign(w.authority, statement.KindKeyStatus, "authority", "keystatus", &statement.KeyStatus{Version: 1, Origin: origin, Size: 1, At: at(700),
-			Revoked: []statement.Revoked{{KeyID: kid}}})
+		status.Revoked = []statement.Revoked{{KeyID: kid, Seq: w.o.RevokedFrom}}
+	}
+	if w.o.Revoked != 0 || w.o.KeyStatus {
+		w.sign(w.authority, statement.KindKeyStatus, "authority", "keystatus", status)
 	}
 }
 
@@ -176,7 +197,7 @@ func (w *world) identities() {
 	}
 	add(w.site, siteIssuer, statement.RoleSite, "")
 	add(w.brand, brandIssuer, statement.RoleBrand, "")
-	if w.o.SameZone {
+	if w.o.SameZone || w.o.ErasedByOther {
 		add(w.hauler, haulerIssuer, statement.RoleSite, "")
 	}
 	add(w.store.signer, w.store.issuer, statement.RoleDevice, w.store.name)
@@ -224,6 +245,14 @@ func (w *world) sitePlan(seq uint64) {
 	plan(w.site, siteIssuer, zones...)
 }
 
+// departs is when the truck first sees the item, in minutes.
+func (w *world) departs() int {
+	if w.o.Overlap {
+		return 345
+	}
+	return 390
+}
+
 // planOf is the plan in force for a device.
 func (w *world) planOf(d *device) (*statement.Plan, statement.Hash) {
 	for i := len(w.plans) - 1; i >= 0; i-- {
@@ -240,7 +269,8 @@ func (w *world) planOf(d *device) (*statement.Plan, statement.Hash) {
 func (w *world) frame(d *device, hour, from, to int, allAlong bool) {
 	plan, planID := w.planOf(d)
 	f := &statement.Frame{Version: 1, Seq: d.seq, Prev: d.prev, Plan: planID, Span: [2]int64{at(60*hour - 60), at(60 * hour)},
-		Clock: statement.Clock{BootCount: 1, Boottime: int64(hour) * 3_600_000_000_000, Wall: at(60 * hour), Quality: statement.ClockSynchronised, MaxError: 20}}
+		Clock: statement.Clock{BootCount: 1, Boottime: int64(hour) * 3_600_000_000_000, Wall: at(60 * hour), Quality: statement.ClockSynchronised, MaxError: 20},
+		After: w.after()}
 	seed := [32]byte{byte(hour), d.channels[0].name[0]}
 	var bodies []statement.Body
 	add := func(v interface{ Check() error }) {
@@ -278,12 +308,15 @@ func (w *world) frame(d *device, hour, from, to int, allAlong bool) {
 		ch.last = times[len(times)-1]
 		head, err := s.frontier.Head()
 		w.must(err)
+		if w.o.Rewritten && ch.name == Air && hour == 3 {
+			head.Root[0] ^= 1
+		}
 		h := &statement.HeadRecord{Channel: ch.name, Head: head}
 		if head.Size == 1 {
 			h.Start = &s.start
 		}
 		add(h)
-		s.leaves = append(s.leaves, leaf{e, len(bodies) - 1, digest})
+		s.leaves = append(s.leaves, leaf{e, len(bodies) - 2, len(bodies) - 1, digest})
 	}
 	shown := w.sightings(d, hour, from, to, allAlong, len(bodies), add)
 	records := statement.Records(seed, bodies)
@@ -345,10 +378,16 @@ func (c *channel) current(entry statement.Hash) *series {
 
 // trust is what a verifier of this world pins.
 func (w *world) trust() *passport.Trust {
-	return &passport.Trust{Version: 1, Audience: Audience,
+	t := &passport.Trust{Version: 1, Audience: Audience,
 		Authorities: []statement.PublicKey{{Key: w.authority.Key()}},
-		Logs:        []passport.Log{{Origin: origin, Key: statement.PublicKey{Key: w.log.Key()}}},
-		Chains:      []passport.Chain{{ID: Chain, Validators: 1}}}
+		Chains:      []passport.Chain{{ID: Chain, Kind: passport.Comet, Validators: 1, Keys: []passport.Validator{}}}}
+	for n := range w.ledgers() {
+		t.Logs = append(t.Logs, passport.Log{Origin: originOf(uint64(n)), Key: statement.PublicKey{Key: w.log.Key()}})
+	}
+	if w.o.Anchored {
+		t.Chains = []passport.Chain{w.chain.pinned()}
+	}
+	return t
 }
 
 // noteSigner signs checkpoints with the log key.

@@ -35,11 +35,13 @@ type ClientError struct {
 
 func (e *ClientError) Error() string { return e.Detail }
 
-// Options are what New needs; all but Log and Location are required.
+// Options are what New needs; all but Audit, Log and Location are required.
 type Options struct {
 	// Compose gives an item's passport file, or an error that is ErrNotYet. It is
 	// called for each view, at once from many goroutines.
 	Compose func(ctx context.Context, item epc.Link) ([]byte, error)
+	// Audit is Compose with every reading, for ?audit; nil: there is none.
+	Audit func(ctx context.Context, item epc.Link) ([]byte, error)
 	// Trust is what the consumer page verifies with; TrustFile is its encoding,
 	// for download.
 	Trust     *passport.Trust

@@ -420,7 +420,7 @@ func TestSmallOnes(t *testing.T) {
 	if err != nil || r.Header.Get("Content-Type") != "application/cbor" {
 		t.Fatalf("trust: %v, %s", err, r.Header.Get("Content-Type"))
 	}
-	if _, err := passport.Verify(g.passport, trust); err != nil {
+	if _, err := passport.Verify(g.passport, trust, time.Now()); err != nil {
 		t.Errorf("the trust file we serve does not verify what we serve: %v", err)
 	}
 	r = g.do("POST", "/enroll", `{"claim":"new"}`, "Content-Type", "application/json")

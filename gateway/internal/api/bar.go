@@ -44,7 +44,7 @@ func newBar(l passport.Lang, ch passport.ChannelFacts, lo, hi *int64, ours bool)
 	x := func(v float64) int {
 		return barEdge + int((v-from)/(to-from)*(barWidth-2*barEdge)+0.5)
 	}
-	b := bar{Band: lo != nil || hi != nil, Left: 0, Wide: barWidth, From: x(float64(ch.Min)), To: x(float64(ch.Max)), Mean: x(ch.Mean)}
+	b := bar{Band: lo != nil || hi != nil, Left: 0, Wide: barWidth, From: x(float64(ch.Min)), To: x(float64(ch.Max)), Mean: x(float64(ch.Mean))}
 	unit := passport.Unit(ch.Unit)
 	b.To = max(b.To, b.From+2) // a constant value is still seen
 	right := barWidth

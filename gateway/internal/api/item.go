@@ -42,7 +42,14 @@ func (s *server) item(w http.ResponseWriter, r *http.Request) error {
 			return &ClientError{http.StatusNotAcceptable, "this address gives text/html or " + passport.MediaType}
 		}
 	}
-	data, err := s.Compose(r.Context(), item)
+	compose := s.Compose
+	if r.URL.Query().Has("audit") {
+		if s.Audit == nil {
+			return &ClientError{http.StatusNotFound, "this gateway gives no audit passports"}
+		}
+		compose, download, kind = s.Audit, true, passport.MediaType
+	}
+	data, err := compose(r.Context(), item)
 	if err != nil {
 		return err
 	}
@@ -110,7 +117,7 @@ type channelView struct {
 
 func (s *server) itemView(r *http.Request, item epc.Link, data []byte) itemView {
 	p := itemView{view: s.view(r), Item: item, Path: item.Path(), File: filename(item), Size: len(data), Address: strings.TrimRight(s.Base, "/") + item.Path()}
-	v, err := passport.Verify(data, s.Trust)
+	v, err := passport.Verify(data, s.Trust, time.Now())
 	if err == nil && (v.Item.GTIN != item.GTIN || v.Item.Serial != item.Serial) {
 		v, err = nil, fmt.Errorf("the file is of item %s %s", v.Item.GTIN, v.Item.Serial)
 		p.Code = passport.CodeItem

@@ -229,7 +229,7 @@ func (view) Low(milli int64) string  { return passport.Outward(milli, false) }
 func (view) High(milli int64) string { return passport.Outward(milli, true) }
 
 // Mean writes a mean in thousandths.
-func (view) Mean(milli float64) string { return passport.Mean(milli) }
+func (view) Mean(milli int64) string { return passport.Mean(milli) }
 
 // Unit writes a SenML unit.
 func (view) Unit(senml string) string { return passport.Unit(senml) }

@@ -152,12 +152,13 @@ func (k *Keys) Product(p statement.Product) (*statement.Statement, error) {
 	return k.Brand.Sign(statement.Header{Issuer: k.brandIssuer(), Subject: p.GTIN, Audience: k.org.Audience(), Kind: statement.KindProduct}, dcbor.MustMarshal(&p))
 }
 
-// Trust is the file that verifiers pin.
-func (o Organisation) Trust(authority, logKey statement.Key, validators uint64) *passport.Trust {
+// Trust is the file that verifiers pin. Without validators the chain counts as
+// one validator's and its evidence is not checked.
+func (o Organisation) Trust(authority, logKey statement.Key, validators ...passport.Validator) *passport.Trust {
 	return &passport.Trust{Authorities: []statement.PublicKey{{Key: authority}},
 		Logs:     []passport.Log{{Origin: o.Origin, Key: statement.PublicKey{Key: logKey}}},
 		Audience: o.Audience(),
-		Chains:   []passport.Chain{{ID: o.ChainID, Validators: validators}}}
+		Chains:   []passport.Chain{{ID: o.ChainID, Kind: passport.Comet, Validators: uint64(max(1, len(validators))), Keys: validators}}}
 }
 
 // newestPlan is the plan with the highest seq in the store.

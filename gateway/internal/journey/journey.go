@@ -1,6 +1,7 @@
 // Package journey finds what the ledger knows of an item and composes its
 // passport: the sightings, the plans in force, and for every channel of every
-// zone the item was in a range proof over its stay.
+// zone the item was in a range proof over its stay, with signed heads and
+// anchors along the way.
 //
 // It works at the newest anchored size: nothing in a passport is younger than
 // its anchor. What it leaves out or gets wrong a verifier notices; it is trusted
@@ -8,18 +9,18 @@
 package journey
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"trailmark/gateway/internal/store"
-	"trailmark/internal/dcbor"
 	"trailmark/internal/epc"
 	"trailmark/passport"
 	"trailmark/statement"
-	"trailmark/trace"
 )
 
 // ErrNotYet reports an item that no anchored statement saw.
@@ -30,20 +31,44 @@ type Prover interface {
 	Inclusion(ctx context.Context, index, size uint64) ([][]byte, error)
 }
 
+// A Chain proves anchors offline. An error costs a passport the proof, not the
+// anchor: it is then declared. Safe for concurrent use.
+type Chain interface {
+	// Evidence returns the anchor as verifiers will see it, and its proof.
+	Evidence(ctx context.Context, a store.Anchor) (passport.Anchor, []byte, error)
+}
+
 // A Composer makes passports. It is safe for concurrent use.
 type Composer struct {
 	store  *store.Store
 	ledger Prover
 	signer *statement.Signer // the log key, for COSE receipts
+	chain  Chain             // nil: anchors are declared
+	log    *slog.Logger
 }
 
-// New makes a Composer.
-func New(st *store.Store, ledger Prover, logKey *statement.Signer) *Composer {
-	return &Composer{st, ledger, logKey}
+// New makes a Composer; chain may be nil.
+func New(st *store.Store, ledger Prover, logKey *statement.Signer, chain Chain, log *slog.Logger) *Composer {
+	return &Composer{st, ledger, logKey, chain, log}
 }
+
+// How far apart the heads of a leg may be, in ms.
+const (
+	week = 7 * day
+	day  = 24 * 3_600_000
+)
 
 // Item composes the passport of an item, named as in its Digital Link.
 func (c *Composer) Item(ctx context.Context, link epc.Link) ([]byte, error) {
+	return c.item(ctx, link, false)
+}
+
+// Audit is Item with every block of every leg shown whole, and a head a day.
+func (c *Composer) Audit(ctx context.Context, link epc.Link) ([]byte, error) {
+	return c.item(ctx, link, true)
+}
+
+func (c *Composer) item(ctx context.Context, link epc.Link, audit bool) ([]byte, error) {
 	anchor, err := c.store.LastAnchor(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrNotYet
@@ -57,15 +82,16 @@ func (c *Composer) Item(ctx context.Context, link epc.Link) ([]byte, error) {
 	if len(sightings) == 0 {
 		return nil, ErrNotYet
 	}
-	b := &builder{c: c, ctx: ctx, anchor: anchor, at: map[uint64]uint64{}, frames: map[uint64]*statement.Delivery{},
-		p: passport.Passport{Item: passport.Item{GTIN: link.GTIN, Serial: link.Serial}}}
-	if err := b.compose(sightings); err != nil {
+	b := &builder{c: c, ctx: ctx, anchor: anchor, audit: audit, frames: map[uint64]*frame{}, older: map[uint64]store.Anchor{},
+		d: passport.Draft{Item: passport.Item{GTIN: link.GTIN, Serial: link.Serial}}}
+	p, err := b.compose(sightings)
+	if err != nil {
 		return nil, fmt.Errorf("composing the passport of %s: %w", link.Path(), err)
 	}
-	return b.p.Encode()
+	return p.Encode()
 }
 
-// sightings are those of every tag that spells the item.
+// sightings are those of every tag that spells the item, by time.
 func (c *Composer) sightings(ctx context.Context, link epc.Link, below uint64) ([]store.Sighting, error) {
 	var out []store.Sighting
 	for _, tag := range Tags(link) {
@@ -75,7 +101,7 @@ func (c *Composer) sightings(ctx context.Context, link epc.Link, below uint64) (
 		}
 		out = append(out, s...)
 	}
-	slices.SortStableFunc(out, func(a, b store.Sighting) int { return int(min(max(a.First-b.First, -1), 1)) })
+	slices.SortStableFunc(out, func(a, b store.Sighting) int { return cmp.Compare(a.First, b.First) })
 	return out, nil
 }
 
@@ -101,251 +127,36 @@ func Tags(link epc.Link) [][]byte {
 	return out
 }
 
-// builder collects one passport.
-type builder struct {
-	c      *Composer
-	ctx    context.Context
-	anchor store.Anchor
-	p      passport.Passport
-	at     map[uint64]uint64 // ledger index -> evidence
-	frames map[uint64]*statement.Delivery
-}
+// maxSightings bounds the sightings shown of one stay at one antenna.
+const maxSightings = 256
 
-// stay is a run of sightings in one zone of one site.
-type stay struct {
-	zone     statement.Zone
-	site     string // the plan's issuer
-	from, to int64
-}
-
-func (b *builder) compose(sightings []store.Sighting) error {
-	a := b.anchor
-	claim := &passport.AnchorClaim{Chain: a.Chain, Height: uint64(a.Height), Time: a.Time}
-	copy(claim.Block[:], a.Block)
-	b.p.Checkpoints = []passport.Checkpoint{{Note: a.Note, Anchor: claim}}
-
-	plans, err := b.plans()
-	if err != nil {
-		return err
-	}
-	used := map[statement.Hash]bool{}
-	var stays []stay
-	for _, s := range sightings {
-		if _, err := b.record(s.Index, s.Record); err != nil {
-			return err
+// thin leaves out sightings of a tag that stood before one antenna for long:
+// those that are not needed to show that it was never out of sight for longer
+// than reRead, in ms. Of more than maxSightings it keeps some, evenly spread, and
+// the item then counts as seen for less than it was.
+func thin(in []store.Sighting, reRead func(store.Sighting) int64) (out []store.Sighting) {
+	for len(in) > 0 {
+		n := 1
+		for n < len(in) && in[n].KeyID == in[0].KeyID && in[n].Antenna == in[0].Antenna {
+			n++
 		}
-		f := b.frames[s.Index].Frame
-		plan, ok := plans[f.Plan]
-		if !ok || f.Basis() != trace.Wall {
-			continue
-		}
-		used[f.Plan] = true
-		id, _, ok := plan.Antenna(s.KeyID, s.Antenna)
-		if !ok {
-			continue
-		}
-		zone, _ := plan.Zone(id)
-		if n := len(stays); n > 0 && stays[n-1].zone.ID == id && stays[n-1].site == plan.site {
-			stays[n-1].to = max(stays[n-1].to, s.Last)
-			for _, ch := range zone.Channels { // channels that a newer plan added
-				if !slices.ContainsFunc(stays[n-1].zone.Channels, func(o statement.Channel) bool { return o.Device == ch.Device && o.Name == ch.Name }) {
-					stays[n-1].zone.Channels = append(slices.Clip(stays[n-1].zone.Channels), ch)
-				}
-			}
-		} else {
-			stays = append(stays, stay{zone, plan.site, s.First, s.Last})
-		}
-	}
-	for _, st := range stays {
-		st.to = max(st.to, st.from+1) // an instant between two blocks still has a millisecond
-		for _, ch := range st.zone.Channels {
-			if err := b.trails(st, ch, plans, used); err != nil {
-				return err
+		run, allowed := []store.Sighting{in[0]}, reRead(in[0])
+		end := in[0].Last
+		for i := 1; i < n; i++ {
+			if i == n-1 || in[i+1].First-end > allowed {
+				run, end = append(run, in[i]), max(end, in[i].Last)
 			}
 		}
-	}
-	return b.basis(used)
-}
-
-// sitePlan is a plan and who signed it.
-type sitePlan struct {
-	*statement.Plan
-	site string
-}
-
-// plans are all plans at the anchored size.
-func (b *builder) plans() (map[statement.Hash]sitePlan, error) {
-	rows, err := b.c.store.Kind(b.ctx, statement.KindPlan)
-	if err != nil {
-		return nil, err
-	}
-	out := map[statement.Hash]sitePlan{}
-	for _, row := range rows {
-		s, err := statement.Parse(row.Data)
-		if err != nil {
-			return nil, err
-		}
-		p, err := s.Plan()
-		if err != nil {
-			return nil, err
-		}
-		out[row.ID] = sitePlan{p, s.Header.Issuer}
-	}
-	return out, nil
-}
-
-// trails adds the range proofs of one channel over one stay.
-func (b *builder) trails(st stay, ch statement.Channel, plans map[statement.Hash]sitePlan, used map[statement.Hash]bool) error {
-	traces, err := b.c.store.Overlapping(b.ctx, ch.Device, ch.Name, st.from, st.to)
-	if err != nil {
-		return err
-	}
-	for _, t := range traces {
-		from, to, err := b.c.store.Window(b.ctx, t.ID, st.from, st.to, b.anchor.Size)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // not anchored yet
-		} else if err != nil {
-			return err
-		}
-		last, err := b.c.store.LastLeaf(b.ctx, t.ID, b.anchor.Size)
-		if err != nil {
-			return err
-		}
-		if t.Start.Basis != trace.Wall || t.Start.Plan.IsZero() {
-			continue
-		}
-		proof, err := trace.Prove(b.c.store.Nodes(b.ctx, t.ID), last.N+1, from.N, to.N+1)
-		if err != nil {
-			return err
-		}
-		ref, err := b.record(last.Index, last.Head)
-		if err != nil {
-			return err
-		}
-		b.p.Trails = append(b.p.Trails, passport.Trail{Zone: st.zone.ID, Device: ch.Device, Channel: ch.Name,
-			Head: ref, Start: dcbor.MustMarshal(t.Start), Range: proof})
-		for id, p := range plans { // the plan that the trace was begun under
-			if _, entry, ok := p.Channel(ch.Device, ch.Name); ok && entry.Hash() == t.Start.Plan && !anyUsed(used, plans, ch, t.Start.Plan) {
-				used[id] = true
+		if over := len(run); over > maxSightings {
+			for i := range maxSightings {
+				run[i] = run[i*(over-1)/(maxSightings-1)]
 			}
+			run = run[:maxSightings]
 		}
+		out, in = append(out, run...), in[n:]
 	}
-	return nil
+	return out
 }
 
-func anyUsed(used map[statement.Hash]bool, plans map[statement.Hash]sitePlan, ch statement.Channel, entry statement.Hash) bool {
-	for id := range used {
-		if _, e, ok := plans[id].Channel(ch.Device, ch.Name); ok && e.Hash() == entry {
-			return true
-		}
-	}
-	return false
-}
-
-// record shows one record of a frame and returns its reference.
-func (b *builder) record(index uint64, record int) (passport.Ref, error) {
-	ref := passport.Ref{Record: uint64(record)}
-	d, ok := b.frames[index]
-	if !ok {
-		row, err := b.c.store.Statement(b.ctx, index)
-		if err != nil {
-			return ref, err
-		}
-		if d, err = row.Delivery(); err != nil {
-			return ref, err
-		}
-		b.frames[index] = d
-		if err := b.add(row); err != nil {
-			return ref, err
-		}
-	}
-	ref.Evidence = b.at[index]
-	e := &b.p.Evidence[ref.Evidence]
-	for _, r := range e.Records {
-		if r.Index == ref.Record {
-			return ref, nil
-		}
-	}
-	shown, err := statement.Disclose(d.Records, record)
-	if err != nil {
-		return ref, err
-	}
-	e.Records = append(e.Records, shown)
-	return ref, nil
-}
-
-// add puts a statement with its receipt at the anchored size into the passport.
-func (b *builder) add(row store.Statement) error {
-	if _, ok := b.at[row.Index]; ok {
-		return nil
-	}
-	path, err := b.c.ledger.Inclusion(b.ctx, row.Index, b.anchor.Size)
-	if err != nil {
-		return err
-	}
-	hs := make([]statement.Hash, len(path))
-	for i := range path {
-		copy(hs[i][:], path[i])
-	}
-	r, err := b.c.signer.SignReceipt(b.anchor.Origin, time.UnixMilli(b.anchor.Time).Unix(), b.anchor.Size, row.Index, b.anchor.Root, hs)
-	if err != nil {
-		return err
-	}
-	b.at[row.Index] = uint64(len(b.p.Evidence))
-	b.p.Evidence = append(b.p.Evidence, passport.Evidence{Statement: row.Data, Receipt: &passport.Receipt{Receipt: r}})
-	return nil
-}
-
-// basis adds the plans, products and identities that the rest stands on.
-func (b *builder) basis(plans map[statement.Hash]bool) error {
-	signers := map[statement.Hash]bool{}
-	for _, d := range b.frames {
-		signers[d.Statement.Header.KeyID] = true
-	}
-	for _, kind := range []statement.Kind{statement.KindPlan, statement.KindProduct} {
-		rows, err := b.c.store.Kind(b.ctx, kind)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			if row.Index >= b.anchor.Size || kind == statement.KindPlan && !plans[row.ID] {
-				continue
-			}
-			if kind == statement.KindProduct {
-				s, err := statement.Parse(row.Data)
-				if err != nil {
-					return err
-				}
-				if p, err := s.Product(); err != nil {
-					return err
-				} else if p.GTIN != b.p.Item.GTIN {
-					continue
-				}
-			}
-			signers[row.KeyID] = true
-			if err := b.add(row); err != nil {
-				return err
-			}
-		}
-	}
-	rows, err := b.c.store.Kind(b.ctx, statement.KindIdentity)
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		s, err := statement.Parse(row.Data)
-		if err != nil {
-			return err
-		}
-		id, err := s.Identity()
-		if err != nil {
-			return err
-		}
-		if row.Index < b.anchor.Size && signers[id.Key.ID()] {
-			if err := b.add(row); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
+// evidenceWithin bounds the wait for a block that carries a commit.
+const evidenceWithin = 3 * time.Second

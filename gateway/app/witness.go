@@ -1,0 +1,59 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/chain/comet"
+	"trailmark/passport"
+)
+
+// witness proves anchors of the embedded chain; it is a journey.Chain.
+type witness struct {
+	node   *comet.Node
+	pinned *passport.Chain
+}
+
+// Evidence is checked as verifiers will, before they do.
+func (w witness) Evidence(ctx context.Context, a store.Anchor) (passport.Anchor, []byte, error) {
+	ev, err := w.node.Evidence(ctx, a.Height, a.Tx)
+	if err != nil {
+		return passport.Anchor{}, nil, err
+	}
+	proof, err := ev.Light()
+	if err != nil {
+		return passport.Anchor{}, nil, err
+	}
+	proven, err := w.pinned.Anchor(a.Note, proof)
+	return proven, proof, err
+}
+
+// voters are the chain's validators as a trust file pins them.
+func voters(node *comet.Node) (out []passport.Validator) {
+	for _, v := range node.Voters() {
+		p := passport.Validator{Power: uint64(v.Power)}
+		copy(p.Key[:], v.Key)
+		out = append(out, p)
+	}
+	return out
+}
+
+// writeTrust writes the trust file beside the authority's key, if that is on
+// this machine.
+func writeTrust(dir string, t *passport.Trust) error {
+	data, err := t.Encode()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "authority", "trust.cbor")
+	if err := os.WriteFile(path+".new", data, 0o644); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("trust file: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}

@@ -1,0 +1,173 @@
+package journey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"trailmark/gateway/internal/store"
+	"trailmark/passport"
+	"trailmark/statement"
+)
+
+// basis adds what the rest stands on: plans, products, erasures, the newest key
+// status, and the identities of all who signed.
+func (b *builder) basis(plans map[statement.Hash]bool) error {
+	signers := map[statement.Hash]bool{}
+	for index, f := range b.frames {
+		if b.d.Has(passport.Place{Index: index}) {
+			signers[f.Statement.Header.KeyID] = true
+		}
+	}
+	for _, kind := range []statement.Kind{statement.KindPlan, statement.KindProduct, statement.KindErasure, statement.KindKeyStatus} {
+		rows, err := b.c.store.Kind(b.ctx, kind)
+		if err != nil {
+			return err
+		}
+		if kind == statement.KindKeyStatus { // the newest alone: each says all
+			rows = slices.DeleteFunc(rows, func(r store.Statement) bool { return r.Index >= b.anchor.Size })
+			rows = rows[max(0, len(rows)-1):]
+		}
+		for _, row := range rows {
+			if row.Index >= b.anchor.Size || kind == statement.KindPlan && !plans[row.ID] {
+				continue
+			}
+			if wanted, err := b.wanted(kind, row.Data); err != nil {
+				return err
+			} else if wanted {
+				signers[row.KeyID] = true
+				b.d.Add(passport.Place{Index: row.Index}, row.Data)
+			}
+		}
+	}
+	rows, err := b.c.store.Kind(b.ctx, statement.KindIdentity)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		s, err := statement.Parse(row.Data)
+		if err != nil {
+			return err
+		}
+		id, err := s.Identity()
+		if err != nil {
+			return err
+		}
+		if row.Index < b.anchor.Size && signers[id.Key.ID()] {
+			b.d.Add(passport.Place{Index: row.Index}, row.Data)
+		}
+	}
+	return nil
+}
+
+// wanted reports whether a statement says something of this item or of a trace
+// that is shown.
+func (b *builder) wanted(kind statement.Kind, data []byte) (bool, error) {
+	s, err := statement.Parse(data)
+	if err != nil {
+		return false, err
+	}
+	switch kind {
+	case statement.KindProduct:
+		p, err := s.Product()
+		return err == nil && p.GTIN == b.d.Item.GTIN, err
+	case statement.KindErasure:
+		e, err := s.Erasure()
+		return err == nil && slices.ContainsFunc(e.Records, func(r statement.Erased) bool { return r.Block != nil && b.starts[r.Block.Start] }), err
+	}
+	return true, nil
+}
+
+// maxOlder bounds the older checkpoints that a passport shows, as its format
+// does.
+const maxOlder = 128
+
+// checkpoint shows an older anchored checkpoint, found as the arguments say.
+func (b *builder) checkpoint(a store.Anchor, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if a.Origin == b.anchor.Origin && a.Size > 0 && a.Size < b.anchor.Size && len(b.older) < maxOlder {
+		b.older[a.Size] = a
+	}
+	return nil
+}
+
+// ledger proves everything that was added at the anchored size.
+func (b *builder) ledger() (l passport.Ledger, err error) {
+	a := b.anchor
+	l.Newest = b.anchored(a)
+	if l.Signature, err = b.c.signer.SignRoot(a.Origin, time.UnixMilli(a.Time).Unix(), a.Root); err != nil {
+		return l, err
+	}
+	var sizes []uint64
+	for size := range b.older {
+		sizes = append(sizes, size)
+	}
+	slices.Sort(sizes)
+	for _, size := range sizes {
+		l.Older = append(l.Older, b.anchored(b.older[size]))
+	}
+	indexes := b.d.Indexes(0)
+	trees, err := b.subtrees(indexes, sizes)
+	if err != nil {
+		return l, err
+	}
+	l.Proof, err = statement.ProveMulti(a.Size, indexes, sizes, func(lo, hi uint64) (statement.Hash, error) {
+		h, ok := trees[[2]uint64{lo, hi}]
+		if !ok {
+			return h, fmt.Errorf("no inclusion proof has the hash of entries [%d, %d)", lo, hi)
+		}
+		return h, nil
+	})
+	return l, err
+}
+
+// subtrees collects the hashes that a multi-proof lists from inclusion proofs: a
+// subtree beside an index is in that entry's proof, one beside an older size m
+// in that of entry m−1 or m.
+func (b *builder) subtrees(indexes, sizes []uint64) (map[[2]uint64]statement.Hash, error) {
+	wanted := slices.Clone(indexes)
+	for _, m := range sizes {
+		wanted = append(wanted, m-1, m)
+	}
+	slices.Sort(wanted)
+	out := map[[2]uint64]statement.Hash{}
+	for _, index := range slices.Compact(wanted) {
+		path, err := b.c.ledger.Inclusion(b.ctx, index, b.anchor.Size)
+		if err != nil {
+			return nil, err
+		}
+		hashes := make([]statement.Hash, len(path))
+		for i := range path {
+			copy(hashes[i][:], path[i])
+		}
+		if err := statement.Siblings(index, b.anchor.Size, hashes, func(lo, hi uint64, h statement.Hash) { out[[2]uint64{lo, hi}] = h }); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// anchored is a checkpoint with its anchor, proven if the chain can.
+func (b *builder) anchored(a store.Anchor) passport.Checkpoint {
+	anchor := passport.Anchor{Chain: a.Chain, Kind: passport.Comet, Height: uint64(a.Height), Time: a.Time}
+	copy(anchor.Block[:], a.Block)
+	cp := passport.Checkpoint{Note: a.Note, Anchor: &anchor}
+	if b.c.chain == nil {
+		return cp
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, evidenceWithin)
+	defer cancel()
+	proven, proof, err := b.c.chain.Evidence(ctx, a)
+	if err != nil {
+		b.c.log.WarnContext(b.ctx, "anchor is shown without proof", "chain", a.Chain, "height", a.Height, "err", err)
+		return cp
+	}
+	cp.Anchor, cp.Proof = &proven, proof
+	return cp
+}

@@ -1,0 +1,88 @@
+package passport
+
+import (
+	"fmt"
+
+	"trailmark/internal/dcbor"
+	"trailmark/statement"
+)
+
+// Trust is what a verifier pins; it comes from elsewhere than the passport.
+type Trust struct {
+	Version     uint64                `cbor:"1,keyasint"`
+	Authorities []statement.PublicKey `cbor:"2,keyasint"`
+	Logs        []Log                 `cbor:"3,keyasint"`
+	Audience    string                `cbor:"4,keyasint"`
+	Chains      []Chain               `cbor:"5,keyasint"`
+}
+
+// A Log is a ledger's origin line and its key.
+type Log struct {
+	_      struct{} `cbor:",toarray"`
+	Origin string
+	Key    statement.PublicKey
+}
+
+// A Chain is a chain that anchors count on.
+type Chain struct {
+	ID         string      `cbor:"1,keyasint"`
+	Kind       ChainKind   `cbor:"2,keyasint"`
+	Validators uint64      `cbor:"3,keyasint"` // how many vote, 0: unknown
+	Keys       []Validator `cbor:"4,keyasint"` // of a CometBFT chain; none: evidence is not checked
+}
+
+// A Validator is a voting key of a chain.
+type Validator struct {
+	_     struct{} `cbor:",toarray"`
+	Key   [32]byte // Ed25519
+	Power uint64
+}
+
+// ParseTrust decodes a trust file.
+func ParseTrust(data []byte) (*Trust, error) {
+	var t Trust
+	if err := dcbor.Unmarshal(data, &t); err != nil {
+		return nil, fmt.Errorf("trust file: %w", err)
+	}
+	if t.Version != 1 || len(t.Authorities) < 1 || len(t.Authorities) > 16 || len(t.Logs) < 1 || len(t.Logs) > 64 || len(t.Chains) > 16 {
+		return nil, fmt.Errorf("trust file of version %d with %d authorities, %d logs, %d chains is out of bounds",
+			t.Version, len(t.Authorities), len(t.Logs), len(t.Chains))
+	}
+	for _, c := range t.Chains {
+		if err := c.check(); err != nil {
+			return nil, fmt.Errorf("trust file: chain %q: %w", c.ID, err)
+		}
+	}
+	return &t, nil
+}
+
+func (c *Chain) check() error {
+	if len(c.ID) > statement.MaxText || c.Kind != Comet && c.Kind != EVM || c.Validators > statement.MaxUint || len(c.Keys) > 256 {
+		return fmt.Errorf("kind %d, %d validators, %d keys are out of bounds", c.Kind, c.Validators, len(c.Keys))
+	}
+	if c.Kind == EVM && len(c.Keys) > 0 || len(c.Keys) > 0 && uint64(len(c.Keys)) != c.Validators {
+		return fmt.Errorf("%d keys of %d validators of a chain of kind %d", len(c.Keys), c.Validators, c.Kind)
+	}
+	for _, v := range c.Keys {
+		if v.Power < 1 || v.Power > statement.MaxUint {
+			return fmt.Errorf("voting power %d is out of bounds", v.Power)
+		}
+	}
+	return nil
+}
+
+// Encode is the trust file.
+func (t *Trust) Encode() ([]byte, error) {
+	t.Version = 1
+	return dcbor.Marshal(t)
+}
+
+// chain is the pinned chain of an anchor.
+func (t *Trust) chain(a *Anchor) (*Chain, bool) {
+	for i, c := range t.Chains {
+		if c.ID == a.Chain && c.Kind == a.Kind {
+			return &t.Chains[i], true
+		}
+	}
+	return nil, false
+}
