@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write testdata anew")
 // TestGenerated: the files are what this generator makes, byte for byte. Keys
 // are fixed and ES256 nonces are RFC 6979's, so a second run changes nothing.
 func TestGenerated(t *testing.T) {
-	g := &generator{t: t, files: map[string]string{}}
+	g := &generator{t: t, files: map[string]string{}, corpus: map[string][]byte{}}
 	g.keys()
 	g.statements()
 	g.payloads()
@@ -36,6 +36,11 @@ func TestGenerated(t *testing.T) {
 	g.ups()
 	g.traces()
 	g.ledger()
+	g.erasures()
+	g.passports()
+	g.mutations()
+	g.checkFiles("corpus", g.corpus, "*")
+	g.checkFiles("testdata", g.large(), "*.bin", "*.json")
 	old, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +70,9 @@ func TestGenerated(t *testing.T) {
 }
 
 type generator struct {
-	t     *testing.T
-	files map[string]string
+	t      *testing.T
+	files  map[string]string
+	corpus map[string][]byte
 }
 
 // header lines come in the order given: name, value, name, value.

@@ -71,6 +71,7 @@ func (g *generator) traces() {
 		g.must(err)
 		return r
 	}
+	g.cuts(spec, kept, heads, specLines)
 	add := func(name, expect string, r trace.Range, head trace.Head, more ...string) {
 		g.t.Helper()
 		lines := append(slices.Clone(specLines), "head", cborHex(head))

@@ -17,15 +17,24 @@
 //	  leaf          a block record body, whose leaf digest for unit, nominal (ms) and
 //	                limits is digest (CBOR)
 //	  range         a range proof to verify with unit, nominal, limits against head
-//	                (CBOR), for window (ms) if there is one; digest: what it proves
+//	                (CBOR), for window (ms) if there is one; older: heads (CBOR array)
+//	                that it is cut at and that are prefixes; digest: what it proves
 //	  consistency   the nodes (CBOR array) that lead from older to newer (heads, CBOR)
 //	  checkpoint    a signed note of origin by logkey; size, root: what it says
+//	  passport      a passport to verify with trust (CBOR) at a time (ms); expect is the
+//	                code of the refusal, which MUST be the same everywhere; verdict: the
+//	                verdict as JSON, to compare as a value
 //	  receipt       a receipt for entry, in the ledger of checkpoint, origin, logkey
 //
 // Lists (limits, path, window) are separated by single spaces; a limit is
 // comparison:value; a list of none is empty. Bytes are lower-case hex; numbers are
 // decimal. The words after "expect:" are part of the Go error; another
 // implementation MUST refuse as well and may say so in its own words.
+//
+// corpus/ is a seed for comparing implementations: small files, altered or not,
+// and in manifest.json what Go says of each (kind, ok, and of a passport the
+// code), with the trust file and the time. testdata/passport-three-legs.bin is a
+// passport of realistic size, for measuring, with its trust file and verdict.
 package vectors
 
 import (

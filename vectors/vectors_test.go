@@ -51,8 +51,8 @@ func TestVectors(t *testing.T) {
 			}
 		})
 	}
-	if len(all) < 40 {
-		t.Errorf("%d vectors, want at least 40", len(all))
+	if len(all) < 150 {
+		t.Errorf("%d vectors, want at least 150", len(all))
 	}
 	for kind, n := range kinds {
 		if n[0] == 0 || n[1] == 0 {
@@ -175,6 +175,8 @@ func (v *vector) judge() error {
 			return err
 		}
 		return trace.VerifyConsistency(spec, older, newer, nodes)
+	case "passport":
+		return v.judgePassport()
 	case "checkpoint":
 		c, err := statement.OpenCheckpoint(v.Body, v.text("origin"), v.key("logkey"))
 		if err == nil {
@@ -234,6 +236,8 @@ func read(s *statement.Statement) error {
 		_, err = s.Acceptance()
 	case statement.KindEvent:
 		_, err = s.Event()
+	case statement.KindErasure:
+		_, err = s.Erasure()
 	default:
 		err = errors.New("kind unknown")
 	}
@@ -268,7 +272,22 @@ func (v *vector) judgeRange() error {
 	}
 	var d trace.Digest
 	var err error
-	if _, ok := v.Header["window"]; ok {
+	if _, ok := v.Header["older"]; ok {
+		var older []trace.Head
+		v.cbor("older", &older)
+		o, err := r.Open(spec, head, sizes(older)...)
+		if err != nil {
+			return err
+		}
+		for _, h := range older {
+			if err := o.Older(h); err != nil {
+				return err
+			}
+		}
+		if d, err = o.Inside(); err != nil {
+			return err
+		}
+	} else if _, ok := v.Header["window"]; ok {
 		var w0, w1 int64
 		if _, err := fmt.Sscan(v.text("window"), &w0, &w1); err != nil {
 			v.t.Fatal(err)
