@@ -1,0 +1,146 @@
+// Whether a CometBFT chain holds the anchor of a checkpoint, and since when,
+// from evidence that needs no node. The format and the promise are those of the
+// package comment of passport/internal/cometlight: over two thirds of the pinned
+// voting power signed a block that holds exactly this note.
+
+import { compare, concat, equal, hex, utf8 } from "../bytes.ts";
+import { between, big, bytesHead, bytesOf, decode, hash, list, one, sized, tuple, uint, uint32, type Of } from "../cbor.ts";
+import { edPublicKey, edVerify, type EdPoint } from "../ed25519.ts";
+import { need } from "../fail.ts";
+import { sha256 } from "../hash.ts";
+import { rootFromPath, treeRoot } from "../tree.ts";
+import { comet, type Anchor, type Chain } from "./format.ts";
+
+const maxBytes = 16384; // of evidence, and of a note
+const forBlock = 2;
+
+const readVote = tuple({
+  validator: uint,
+  flag: between(forBlock, 3), // 3: for nil
+  seconds: between(0, 253402300799),
+  nanos: between(0, 999999999),
+  signature: sized(64),
+});
+
+// Heights over 2^53 are no anchor's; index and total are nobody's word, only the
+// shape of a path, and may be anything below 2^63.
+type Proof = Of<typeof readProof>;
+const readProof = tuple({
+  version: one,
+  height: between(1, Number.MAX_SAFE_INTEGER),
+  round: between(0, 2147483647),
+  header: list(bytesOf(0, 128), 14, 14),
+  parts: uint32,
+  partHash: hash,
+  votes: list(readVote, 1, 64),
+  submitter: hash,
+  signature: sized(64),
+  index: big,
+  total: big,
+  aunts: list(hash, 0, 32),
+});
+
+interface Validator {
+  key: Uint8Array;
+  point: EdPoint;
+  power: number;
+  address: Uint8Array;
+}
+
+/** The anchor that the evidence proves for a checkpoint's note; throws when it proves none. */
+export function verifyComet(chain: Chain, note: Uint8Array, evidence: Uint8Array): Anchor {
+  const id = utf8(chain.id);
+  need(id.length > 0 && id.length <= 50 && note.length <= maxBytes, "chain id or note out of bounds");
+  const set = validators(chain);
+  const e = decode(evidence, readProof, maxBytes);
+  const block = blockHash(e, id, set, note);
+  let signed = BigInt(0);
+  let power = BigInt(0);
+  for (const v of set) power += BigInt(v.power);
+  e.votes.forEach((v, i) => {
+    need(v.validator < set.length && (i === 0 || v.validator > e.votes[i - 1].validator), "votes are not of the pinned set, rising");
+    const { point, key, power } = set[v.validator];
+    need(edVerify(point, key, signBytes(e, id, block, v), v.signature), "vote carries a wrong signature");
+    if (v.flag === forBlock) signed += BigInt(power);
+  });
+  need(signed * BigInt(3) > power * BigInt(2), "block is not signed by over two thirds");
+  return { chain: chain.id, kind: comet, height: e.height, block, time: medianTime(e, set) };
+}
+
+/** The pinned set in CometBFT's order: falling power, then rising address. */
+function validators(chain: Chain): Validator[] {
+  const keys = chain.keys;
+  need(
+    keys.length > 0 && keys.length <= 64 && new Set(keys.map((k) => hex(k.key))).size === keys.length,
+    "validators out of bounds or named twice",
+  );
+  return keys
+    .map(({ key, power }) => ({ key, power, point: edPublicKey(key), address: sha256(key).subarray(0, 20) }))
+    .sort((a, b) => b.power - a.power || compare(a.address, b.address));
+}
+
+/** The hash of the block, if it is of this chain, height and set and holds the anchor of note. */
+function blockHash(e: Proof, id: Uint8Array, set: Validator[], note: Uint8Array): Uint8Array {
+  const tx = [0x85, 1, 1, ...bytesHead(note.length), ...note, ...bytesHead(32), ...e.submitter, ...bytesHead(64), ...e.signature];
+  const data = rootFromPath(sha256(Uint8Array.from(tx)), e.index, e.total, e.aunts);
+  const simple = set.map((v) => Uint8Array.from([...field(1, field(1, [...v.key])), ...number(2, v.power)]));
+  const want = [
+    [1, field(1, [...id])],
+    [2, number(1, e.height)],
+    [6, field(1, [...data])],
+    [7, field(1, [...treeRoot(simple)])],
+  ] as const;
+  for (const [i, b] of want) need(equal(e.header[i], Uint8Array.from(b)), "block is not of this chain, height or set, or lacks the note");
+  return treeRoot(e.header);
+}
+
+/** The CanonicalVote of a precommit with its length in front: what a validator signs. */
+function signBytes(e: Proof, id: Uint8Array, block: Uint8Array, v: Proof["votes"][0]): Uint8Array {
+  const parts = [...number(1, e.parts), ...field(2, [...e.partHash])];
+  const b = [
+    ...number(1, 2), // SIGNED_MSG_TYPE_PRECOMMIT
+    ...fixed(2, e.height),
+    ...fixed(3, e.round),
+    ...(v.flag === forBlock ? field(4, [...field(1, [...block]), ...field(2, parts)]) : []),
+    ...field(5, [...number(1, v.seconds), ...number(2, v.nanos)]),
+    ...field(6, [...id]),
+  ];
+  return concat(Uint8Array.from(varint(b.length)), Uint8Array.from(b));
+}
+
+/** CometBFT's median of the votes' times, weighted by power, in ms. */
+function medianTime(e: Proof, set: Validator[]): number {
+  const votes = e.votes.slice().sort((a, b) => a.seconds - b.seconds || a.nanos - b.nanos);
+  let left = BigInt(0);
+  for (const v of votes) left += BigInt(set[v.validator].power);
+  left /= BigInt(2);
+  for (const v of votes) {
+    const power = BigInt(set[v.validator].power);
+    if (left <= power) return v.seconds * 1000 + Math.floor(v.nanos / 1000000);
+    left -= power;
+  }
+  throw new Error("no votes");
+}
+
+// The forms of protobuf fields that CometBFT hashes and signs; zeros are left out.
+
+function varint(n: number): number[] {
+  const out: number[] = [];
+  for (; n > 127; n = Math.floor(n / 128)) out.push((n % 128) + 128);
+  return [...out, n];
+}
+
+function number(key: number, n: number): number[] {
+  return n === 0 ? [] : [key << 3, ...varint(n)];
+}
+
+function fixed(key: number, n: number): number[] {
+  if (n === 0) return [];
+  const out = [(key << 3) | 1];
+  for (let i = 0; i < 8; i++, n = Math.floor(n / 256)) out.push(n % 256);
+  return out;
+}
+
+function field(key: number, b: number[]): number[] {
+  return [(key << 3) | 2, ...varint(b.length), ...b];
+}

@@ -1,0 +1,217 @@
+// Trails: what each channel that the plans list measured over each leg.
+
+import { equal, hex } from "../bytes.ts";
+import { leafDigest, mean, meanKinetic, merge, span, type Digest, type Spec } from "../digest.ts";
+import { sha256 } from "../hash.ts";
+import type { Channel as PlanChannel } from "../payload.ts";
+import { blockTimes, openBody, type HeadRecord } from "../record.ts";
+import { basisWall, Opened, parseStart, type Head, type Start } from "../trace.ts";
+import { covering, hold, must, type Check, type Proven } from "./check.ts";
+import type { Ref, Trail } from "./format.ts";
+import type { Channel, HeadFacts, Leg, Proof } from "./verdict.ts";
+
+/** A verified trail: one trace of one channel over one leg's window. */
+interface Strand {
+  start: Start;
+  spec: Spec;
+  head: Head;
+  from: Proven; // the frame of the head
+  heads: HeadFacts[];
+  digest: Digest;
+  blocks: number;
+  first: number; // block
+  shown: number;
+  erased: number;
+}
+
+/**
+ * Verifies every trail and matches them with what the plans list for the legs;
+ * what is listed and not shown is withheld. Gives the span of each channel's
+ * digest, for criteria whose limit the plan did not have.
+ */
+export function trails(c: Check): Map<Channel, number> {
+  const spans = new Map<Channel, number>();
+  const v = c.verdict;
+  const used = new Set<Trail>();
+  v.legs.forEach((leg, i) => {
+    const { listed } = c.stays[i];
+    for (const ch of listed) {
+      const strands: Strand[] = [];
+      c.passport.trails.forEach((t, n) => {
+        if (t.zone !== leg.zone || t.channel !== ch.name || !equal(t.device, ch.device)) return;
+        const s = verifyTrail(c, t, n, leg);
+        if (!s) return;
+        used.add(t);
+        strands.push(s);
+      });
+      join(c, i, ch, strands, spans);
+    }
+    const all = leg.channels.length > 0 && leg.channels.length === listed.length;
+    // A channel that is not shown measured nothing.
+    v.unmeasured_ms += all ? Math.max(...leg.channels.map((ch) => ch.unmeasured_ms)) : leg.to - leg.from;
+  });
+  c.passport.trails.forEach((t, n) => hold(used.has(t), "trace", `trail ${n} belongs to no leg`));
+  v.devices = [...c.devices.keys()].sort().map((key) => c.devices.get(key)!);
+  return spans;
+}
+
+/** The disclosed head of a trail's channel that a reference names. */
+function headOf(c: Check, t: Trail, r: Ref): { from: Proven; head: Head } {
+  const from = c.evidence[r.evidence];
+  const head: HeadRecord | undefined = from?.records.get(r.record)?.head;
+  const ok = head !== undefined && equal(from.statement.kid, t.device) && head.channel === t.channel;
+  if (!ok) throw new Error(`statement ${r.evidence} does not show a head of the channel as record ${r.record}`);
+  return { from, head: head.head };
+}
+
+/** Verifies one trail over a leg's window; undefined when it is of another stay in the zone. */
+function verifyTrail(c: Check, t: Trail, n: number, leg: Leg): Strand | undefined {
+  const { from, head } = must("trace", () => headOf(c, t, t.head));
+  const start = must("trace", () => parseStart(t.start));
+  const fits = equal(start.hash, head.start) && start.channel === t.channel && start.epoch === from.identity!.epoch;
+  hold(fits && start.basis === basisWall, "trace", `trail ${n}: its start is not the head's, or on a clock that was not set`);
+  const spec = entry(c, t, start.plan);
+  hold(spec !== undefined, "plan", `trail ${n}: no plan shown has the channel's entry`);
+  const cuts: number[] = [];
+  const older = must("consistency", () =>
+    (t.older || []).map((r, i) => {
+      const o = headOf(c, t, r);
+      hold(o.head.size < head.size && (i === 0 || o.head.size > cuts[i - 1]), "consistency", `trail ${n}: older heads are not in order`);
+      cuts.push(o.head.size);
+      return o;
+    }),
+  );
+  let at = t.range.a;
+  for (const { first, records } of t.runs || []) {
+    const end = first + records.length;
+    hold(first >= at && end <= t.range.b, "blocks", `trail ${n}: blocks from ${first} are out of order or bounds`);
+    cuts.push(first, end);
+    at = end;
+  }
+  const opened = must("range", () => new Opened(t.range, spec, head, cuts));
+  const digest = must("range", () => opened.inside());
+  const to = Math.max(leg.to, leg.from + 1); // an item seen for a moment was there for a millisecond
+  if (digest.t1 <= leg.from || digest.t0 >= to) return undefined;
+  must("window", () => opened.window(leg.from, to));
+  for (const o of older) must("consistency", () => opened.older(o.head));
+  const heads = [...older, { from, head }].map((o) => ({
+    at: o.from.frame!.span.to,
+    size: o.head.size,
+    anchor: covering(c, o.from.place),
+  }));
+  const shown = new Set<number>();
+  must("blocks", () => runs(t, spec, opened, shown));
+  const gone = new Set<number>();
+  for (const x of c.erased) {
+    const counts = x.by === leg.plan_by && equal(x.start, head.start);
+    if (counts && x.n >= t.range.a && x.n < t.range.b && !shown.has(x.n)) gone.add(x.n);
+  }
+  const { a, b } = t.range;
+  return { start, spec, head, from, heads, digest, blocks: b - a, first: a, shown: shown.size, erased: gone.size };
+}
+
+/** Checks the blocks that are shown whole, and notes their numbers. */
+function runs(t: Trail, spec: Spec, opened: Opened, shown: Set<number>): void {
+  for (const { first, records } of t.runs || []) {
+    const leaves = records.map((data, i) => {
+      const b = openBody(data).block;
+      if (!b || b.channel !== t.channel) throw new Error(`record ${i} of the run from ${first} is no block of the channel`);
+      shown.add(first + i);
+      return { record: sha256(data), digest: leafDigest(spec, b.prev ?? -1, blockTimes(b), b.values) };
+    });
+    opened.blocks(first, leaves);
+  }
+}
+
+/** The plan entry that a trace was begun under. */
+function entry(c: Check, t: Trail, hash: Uint8Array): Spec | undefined {
+  for (const { plan } of c.plans.values()) {
+    for (const z of plan.zones) {
+      const ch = z.channels.find((ch) => equal(ch.hash, hash) && ch.name === t.channel && equal(ch.device, t.device));
+      if (ch) return ch;
+    }
+  }
+  return undefined;
+}
+
+/** Joins the strands of one channel over a leg, and notes what is withheld between them. */
+function join(c: Check, i: number, ch: PlanChannel, strands: Strand[], spans: Map<Channel, number>): void {
+  const leg = c.verdict.legs[i];
+  const device = hex(ch.device);
+  const withhold = (from: number, to: number) => c.verdict.withheld.push({ leg: i, device, channel: ch.name, from, to });
+  if (strands.length === 0) {
+    withhold(leg.from, leg.to);
+    return;
+  }
+  strands.sort((a, b) => a.digest.t0 - b.digest.t0);
+  const first = strands[0];
+  const last = strands[strands.length - 1];
+  // A trace before this one may reach into the leg.
+  if (first.first === 0 && first.start.prevSize > 0 && first.digest.t0 > leg.from) withhold(leg.from, first.digest.t0);
+  let digest = first.digest;
+  let limits = first.spec.limits;
+  strands.forEach((s, k) => {
+    if (k === 0) return;
+    const l = strands[k - 1];
+    const { prevStart, prevSize, prevRoot } = s.start;
+    const follows = equal(prevStart, l.head.start) && prevSize === l.head.size && equal(prevRoot, l.head.root);
+    if (!follows) withhold(l.digest.t1, s.digest.t0);
+  });
+  // A head signed before the leg's end says nothing of what came after it.
+  const end = last.from.frame!.span.to;
+  if (end < leg.to) withhold(end, leg.to);
+  c.stays[i].last.push(last.from);
+  for (const s of strands.slice(1)) {
+    let next = s.digest;
+    if (JSON.stringify(s.spec.limits) !== JSON.stringify(limits)) {
+      // The site changed the limits during the leg: times beyond them do not
+      // add up, so only the extremes judge it.
+      limits = [];
+      digest = { ...digest, limits: [] };
+      next = { ...next, limits: [] };
+    }
+    digest = must("trace", () => merge(digest, next));
+  }
+  const total = (f: (s: Strand) => number) => strands.reduce((n, s) => n + f(s), 0);
+  const facts: Channel = {
+    device,
+    channel: ch.name,
+    unit: ch.unit,
+    closeness: ch.closeness,
+    min: digest.min,
+    max: digest.max,
+    mean: mean(digest),
+    limits: limits.map((limit, k) => ({ limit, total_ms: digest.limits[k].total, longest_ms: digest.limits[k].longest })),
+    blocks: total((s) => s.blocks),
+    shown_blocks: total((s) => s.shown),
+    erased_blocks: total((s) => s.erased),
+    unmeasured_ms: span(digest) - digest.covered + Math.max(0, digest.t0 - leg.from) + Math.max(0, leg.to - digest.t1),
+    heads: ([] as HeadFacts[]).concat(...strands.map((s) => s.heads)).sort((a, b) => a.at - b.at),
+    head_gap_ms: 0,
+    lateness_ms: 0,
+    lateness: "proven",
+  };
+  if (ch.unit === "Cel" && digest.kin > BigInt(0)) facts.mkt = meanKinetic(digest);
+  lateness(facts, leg);
+  leg.channels.push(facts);
+  spans.set(facts, span(digest));
+}
+
+/** How long after their time the heads were anchored, and how long the leg went without one. */
+function lateness(f: Channel, leg: Leg): void {
+  const worse: Proof[] = ["proven", "declared", "none"];
+  let at = leg.from;
+  let late: number | undefined;
+  for (const h of f.heads) {
+    const reach = Math.min(h.at, leg.to);
+    if (reach > at) {
+      f.head_gap_ms = Math.max(f.head_gap_ms, reach - at);
+      at = reach;
+    }
+    const { proof, time } = h.anchor;
+    if (worse.indexOf(proof) > worse.indexOf(f.lateness)) f.lateness = proof;
+    if (proof !== "none") late = Math.max(late ?? -Infinity, time - h.at);
+  }
+  f.lateness_ms = late ?? 0;
+  f.head_gap_ms = Math.max(f.head_gap_ms, leg.to - at);
+}

@@ -1,0 +1,55 @@
+// The check of an item's evidence file against a trust file, offline. The steps
+// and their order are those of docs/wire-format.md section 7, so that every
+// verifier gives the same code when several things are wrong.
+
+import { must, type Check } from "./check.ts";
+import { maxAudit, maxSize, parsePassport, type Trust } from "./format.ts";
+import { checkpoints, places, statements, validity } from "./ledgers.ts";
+import { brackets, legs, records } from "./legs.ts";
+import { judge } from "./rules.ts";
+import { trails } from "./trails.ts";
+import type { Verdict } from "./verdict.ts";
+
+/**
+ * Checks a passport and recomputes its verdict. It is pure: at (Unix ms) is only
+ * what ages are counted from. Throws a Refusal when the passport does not stand,
+ * and Unsupported when this build cannot tell. An audit may be 16 MiB instead of
+ * 1 MiB, for files that somebody asked for.
+ */
+export function verify(data: Uint8Array, trust: Trust, at: number, audit = false): Verdict {
+  const passport = must("malformed", () => parsePassport(data, audit ? maxAudit : maxSize));
+  const c: Check = {
+    passport,
+    trust,
+    at,
+    verdict: {
+      item: passport.item,
+      outcome: "unjudged",
+      legs: [],
+      broken: [],
+      withheld: [],
+      unmonitored_ms: 0,
+      unmeasured_ms: 0,
+      undated_sightings: 0,
+      unplaced_sightings: 0,
+      conflicting_sightings: 0,
+      statements: passport.evidence.length,
+      ledgers: [],
+      anchors: [],
+      devices: [],
+    },
+    ledgers: [],
+    evidence: [],
+    plans: new Map(),
+    revoked: [],
+    erased: [],
+    devices: new Map(),
+    sightings: [],
+    stays: [],
+  };
+  for (const step of [checkpoints, places, statements, validity, records, legs]) step(c);
+  const spans = trails(c);
+  brackets(c);
+  judge(c, spans);
+  return c.verdict;
+}
