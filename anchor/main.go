@@ -3,14 +3,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"strings"
-	"time"
 
 	"trailmark/internal/command"
 	"trailmark/passport"
@@ -20,10 +16,13 @@ const prefix = "TRAILMARK_ANCHOR"
 
 func main() { command.Main("anchor", run) }
 
-const intro = `anchor checks an item's passport offline: every signature, every receipt, every
-range proof, against a trust file that you got from somebody you trust.
+const intro = `anchor checks an item's passport offline: every signature, every place in the
+ledger, every range proof, against a trust file that you got from somebody you
+trust.
 
-  anchor verify --trust FILE PASSPORT
+  anchor verify --trust FILE PASSPORT            what the passport proves
+  anchor report --trust FILE -o PDF PASSPORT     the same as one page of paper
+  anchor inspect FILE                            what is in any of our files
 
 Example: fetch a passport as a shopper's phone would, and check it
 
@@ -34,7 +33,7 @@ Example: fetch a passport as a shopper's phone would, and check it
 Exit codes: 0 verified, 1 refuted or not readable, 2 usage.
 `
 
-func run(_ context.Context, args, environ []string, stdout, stderr io.Writer) error {
+func run(_ context.Context, args, environ []string, stdout, _ io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(stdout, intro)
 		return nil
@@ -45,87 +44,47 @@ func run(_ context.Context, args, environ []string, stdout, stderr io.Writer) er
 		return flag.ErrHelp
 	case "verify":
 		return verify(args, environ, stdout)
+	case "inspect":
+		return inspectFile(args, stdout)
+	case "report":
+		return reportFile(args, stdout)
 	default:
 		return command.Usagef("unknown command %q; see anchor --help", name)
 	}
 }
 
-func verify(args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("anchor verify")
-	trustPath := f.String("trust", "", "trust `file`: the authority's, the ledger's and the chain's keys")
-	asJSON := f.Bool("json", false, "print the verdict as JSON")
-	lang := f.String("lang", string(passport.English), "`language` of the words: en or zh-CN")
-	if err := command.Parse(f, args, environ, prefix, "anchor verify checks a passport offline and says in plain words what it proves.\n\nExample:\n\n  anchor verify --trust trust.cbor item.passport\n", stdout); err != nil {
-		return err
-	}
-	if *trustPath == "" || f.NArg() != 1 {
-		return command.Usagef("want: anchor verify --trust FILE PASSPORT; see anchor verify --help")
-	}
-	if *lang != string(passport.English) && *lang != string(passport.Chinese) {
-		return command.Usagef("language %q is neither en nor zh-CN", *lang)
-	}
-	pinned, err := readLimited(*trustPath, 256<<10)
-	if err != nil {
-		return err
-	}
-	trust, err := passport.ParseTrust(pinned)
-	if err != nil {
-		return err
-	}
-	data, err := readLimited(f.Arg(0), passport.MaxSize)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	v, err := passport.Verify(data, trust)
-	took := time.Since(began)
-	if err != nil {
-		return refuted(err, *asJSON, stdout)
-	}
-	if *asJSON {
-		return json.NewEncoder(stdout).Encode(struct {
-			Verified bool `json:"verified"`
-			*passport.Verdict
-			Bytes  int     `json:"bytes"`
-			Millis float64 `json:"ms"`
-		}{true, v, len(data), float64(took.Microseconds()) / 1000})
-	}
-	print(stdout, v, passport.Lang(*lang))
-	fmt.Fprintf(stdout, "\n%d bytes verified in %.1f ms, offline\n", len(data), float64(took.Microseconds())/1000)
-	return nil
-}
-
-func print(w io.Writer, v *passport.Verdict, lang passport.Lang) {
-	fmt.Fprintf(w, "%s\n", v.Sentence(lang))
-	for _, s := range v.Explain(lang, time.Local) {
-		fmt.Fprintf(w, "\n%s\n", s.Title)
-		for _, line := range s.Lines {
-			fmt.Fprintf(w, "  %s\n", strings.TrimRight(line, " "))
+// parse reads flags that stand before or after the one file that a command is
+// about, and gives its path.
+func parse(f *flag.FlagSet, args, environ []string, prefix, intro string, stdout io.Writer) (path string, err error) {
+	for {
+		if err := command.Parse(f, args, environ, prefix, intro, stdout); err != nil {
+			return "", err
 		}
-	}
-}
-
-// refuted says why a passport does not stand and asks for exit code 1.
-func refuted(err error, asJSON bool, stdout io.Writer) error {
-	var r *passport.Refusal
-	if !errors.As(err, &r) {
-		return err
-	}
-	if asJSON {
-		if err := json.NewEncoder(stdout).Encode(struct {
-			Verified bool          `json:"verified"`
-			Code     passport.Code `json:"code"`
-			Reason   string        `json:"reason"`
-		}{false, r.Code, r.Error()}); err != nil {
-			return err
+		switch {
+		case f.NArg() == 0 && path == "":
+			return "", command.Usagef("which file? see %s --help", f.Name())
+		case f.NArg() == 0:
+			return path, nil
+		case path != "":
+			return "", command.Usagef("one file at a time: %s or %s? see %s --help", path, f.Arg(0), f.Name())
 		}
-	} else {
-		fmt.Fprintf(stdout, "REFUTED: %v\nThis file does not prove what it claims. Do not rely on anything in it.\n", r)
+		path, args = f.Arg(0), f.Args()[1:]
 	}
-	return command.Exit(1)
 }
 
-func readLimited(path string, limit int64) ([]byte, error) {
+// maxTrust bounds a trust file in bytes.
+const maxTrust = 256 << 10
+
+// passportLimit is how large a passport may be, and what to do about a larger.
+func passportLimit(audit bool) (limit int64, hint string) {
+	if audit {
+		return passport.MaxAudit, ""
+	}
+	return passport.MaxSize, "\nhint: if you asked somebody for an audit passport, add --audit"
+}
+
+// readLimited reads a file of at most limit bytes.
+func readLimited(path string, limit int64, hint string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -136,7 +95,7 @@ func readLimited(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s is over the limit of %d bytes", path, limit)
+		return nil, fmt.Errorf("%s is over the limit of %d bytes%s", path, limit, hint)
 	}
 	return data, nil
 }
