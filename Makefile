@@ -7,15 +7,30 @@ BINS := agent gateway anchor firmware-sim demo
 # Set LAN=1 to serve on this machine's network address, so that a phone can scan the code.
 DEMO_FLAGS := $(if $(LAN),--lan)
 
-run: build ## gateway, simulated hardware and three agents on this machine, until Ctrl-C
+run: go-build ## gateway, simulated hardware and three agents on this machine, until Ctrl-C
 	@bin/demo --bin bin $(DEMO_FLAGS)
 
-demo: build ## the same without hands: until one item's anchored passport is verified
+demo: go-build ## the same without hands: until one item's anchored passport is verified
 	@bin/demo --bin bin --hands-off
 
-build: ## the commands, into bin/
+build: go-build web ## the commands into bin/, the verifier for phones and browsers into web/dist/
+
+go-build:
 	@mkdir -p bin
 	$(GO) build -trimpath -o bin/ ./agent ./gateway ./anchor ./firmware-sim ./e2e/demo
+
+# Without npm the Go side builds and runs all the same; tests that need it skip and say so.
+web:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web/dist/verify/cli.mjs; \
+	else echo "build: no npm: web/ is left out"; fi
+
+web/node_modules/.stamp: web/package-lock.json
+	@for try in 1 2 3; do (cd web && npm ci --ignore-scripts --no-audit --no-fund) && break; sleep $$((try * 5)); done
+	@touch $@
+
+web/dist/verify/cli.mjs: web/node_modules/.stamp web/build.mjs web/verify/cli.mjs $(shell find web/verify/src -name '*.ts' 2>/dev/null)
+	cd web && node build.mjs
+	@touch $@
 
 test: build ## every test that fits in ten minutes, with the race detector
 	@bash e2e/test.sh
@@ -37,4 +52,5 @@ clean: ## remove what make built
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: run demo build test bench vectors lint clean help
+
+.PHONY: run demo build go-build web test bench vectors lint clean help
