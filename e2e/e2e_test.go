@@ -295,7 +295,7 @@ func TestCommandLines(t *testing.T) {
 		{"agent run --speed 3", 2, "-speed"},
 		{"agent run --dir " + blocked + "/x", 1, "not a directory"},
 		{"anchor --help", 0, "Example:"},
-		{"anchor verify", 2, "--trust"},
+		{"anchor verify", 2, "which file"},
 		{"anchor verify --trust " + blocked + " " + blocked, 1, "trust file"},
 		{"firmware-sim run --help", 0, "Example:"},
 	} {
