@@ -95,6 +95,7 @@ func product(args, environ []string, stdout io.Writer) error {
 	f.StringVar(&c.Name, "name", c.Name, "`names` of the product")
 	f.StringVar(&c.Band, "band", c.Band, "temperature `band` in °C, its ends still in")
 	f.DurationVar(&c.Allowed, "allowed", 0, "cumulative time beyond the band that breaks the rule; 0: any")
+	f.StringVar(&c.Rule, "rule", "", "`name` of a rule instead of the band: who-1 or who-2, the alarm types of WHO PQS loggers")
 	if err := command.Parse(f, args, environ, prefix, "gateway product signs, with the brand's key, what a GTIN is and its rule.\n\nExample:\n\n  gateway product --dir data --gtin 09521234543213 --name \"zh-CN=示例疫苗,en=Sample vaccine\" --band 2..8\n", stdout); err != nil {
 		return err
 	}

@@ -138,3 +138,14 @@ func FuzzOpenCheckpoint(f *testing.F) {
 		}
 	})
 }
+
+// FuzzErasure: what decodes as an erasure encodes as the same bytes.
+func FuzzErasure(f *testing.F) {
+	f.Add(dcbor.MustMarshal(&statement.Erasure{Version: 1, At: 1, Why: "retention", Records: []statement.Erased{{Index: 3, Kind: statement.RecordSighting}}}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &statement.Statement{Header: statement.Header{Kind: statement.KindErasure}, Payload: data}
+		if e, err := s.Erasure(); err == nil && !bytes.Equal(dcbor.MustMarshal(e), data) {
+			t.Fatalf("%x encodes otherwise", data)
+		}
+	})
+}

@@ -118,6 +118,7 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	work.Go(func() error { return g.seq.Run(ctx) })
 	work.Go(func() error { return g.runner.Run(ctx) })
 	work.Go(func() error { return g.inbox(ctx) })
+	work.Go(func() error { return g.keyStatus(ctx) })
 	work.Go(func() error {
 		select {
 		case <-g.node.Halted():

@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"trailmark/gateway/internal/enrol"
 	"trailmark/gateway/internal/ledger"
 	"trailmark/internal/epc"
+	"trailmark/passport"
 	"trailmark/statement"
 )
 
@@ -149,6 +151,27 @@ func Claim(c ClaimConfig, out io.Writer) error {
 type ProductConfig struct {
 	Dir, GTIN, Name, Band string
 	Allowed               time.Duration
+	Rule                  string // named, instead of Band and Allowed; "": none
+}
+
+// rule is the named rule, or the band's.
+func (c ProductConfig) rule() ([]statement.Criterion, error) {
+	if c.Rule != "" {
+		rule, ok := passport.Rule(c.Rule)
+		if !ok {
+			return nil, fmt.Errorf("no rule is named %q\nhint: %s", c.Rule, strings.Join(passport.Rules(), " or "))
+		}
+		return rule, nil
+	}
+	limits, err := enrol.ParseBand(c.Band)
+	if err != nil {
+		return nil, err
+	}
+	var rule []statement.Criterion
+	for _, l := range limits {
+		rule = append(rule, statement.Criterion{Unit: "Cel", Limit: l, Kind: statement.Cumulative, For: c.Allowed.Milliseconds()})
+	}
+	return rule, nil
 }
 
 // Product signs a product and leaves it for the gateway to take in.
@@ -167,12 +190,8 @@ func Product(c ProductConfig, now func() time.Time, out io.Writer) error {
 	if p.Brand, err = enrol.ParseTexts(org.Brand); err != nil {
 		return err
 	}
-	limits, err := enrol.ParseBand(c.Band)
-	if err != nil {
+	if p.Rule, err = c.rule(); err != nil {
 		return err
-	}
-	for _, l := range limits {
-		p.Rule = append(p.Rule, statement.Criterion{Unit: "Cel", Limit: l, Kind: statement.Cumulative, For: c.Allowed.Milliseconds()})
 	}
 	keys, err := enrol.LoadKeys(c.Dir, org, now)
 	if err != nil {

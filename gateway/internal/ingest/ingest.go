@@ -117,6 +117,9 @@ func (in *Ingest) learn(s *statement.Statement) error {
 	case statement.KindEvent:
 		_, err := s.Event()
 		return err
+	case statement.KindErasure:
+		_, err := s.Erasure()
+		return err
 	default:
 		return fmt.Errorf("statement of kind %s does not come this way", s.Header.Kind)
 	}

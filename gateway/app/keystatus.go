@@ -1,0 +1,26 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// keyStatus keeps the newest key status current: daily, and soon after a key
+// joins. A passport says how old it is.
+func (g *gateway) keyStatus(ctx context.Context) error {
+	for {
+		size, err := g.ledger.Size(ctx)
+		if err == nil {
+			_, err = g.office.KeyStatus(ctx, size)
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			g.log.ErrorContext(ctx, "no key status was signed", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Minute):
+		}
+	}
+}

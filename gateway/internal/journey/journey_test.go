@@ -1,0 +1,327 @@
+package journey
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/transparency-dev/formats/log"
+	"golang.org/x/mod/sumdb/note"
+
+	"trailmark/gateway/internal/ingest"
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/dcbor"
+	"trailmark/internal/epc"
+	"trailmark/passport"
+	"trailmark/statement"
+	"trailmark/trace"
+)
+
+const (
+	origin = "ledger.example.com/acme/2026h1"
+	hour   = int64(3_600_000)
+	start  = int64(1_772_409_600_000)
+	hours  = 24 * 20 // of the journey, a frame each
+)
+
+// gate is a gateway of one device in one cold room, with a real store and
+// ingest; its ledger is the leaves in memory.
+type gate struct {
+	t      *testing.T
+	st     *store.Store
+	in     *ingest.Ingest
+	keys   map[statement.Role]ed25519.PrivateKey
+	log    ed25519.PrivateKey
+	leaves [][]byte
+	plan   statement.Hash
+	entry  statement.Channel
+}
+
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	g := &gate{t: t, keys: map[statement.Role]ed25519.PrivateKey{}}
+	for role := statement.RoleDevice; role <= statement.RoleAuthority; role++ {
+		g.keys[role] = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(role)}, 32))
+	}
+	g.log = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
+	var err error
+	g.st, err = store.Open(t.Context(), t.TempDir())
+	g.must(err)
+	t.Cleanup(func() { g.st.Close() })
+	ring := statement.NewKeyring("acme/test", g.signer(statement.RoleAuthority).Key())
+	g.in, err = ingest.New(t.Context(), g.st, ring, func() time.Time { return time.UnixMilli(start) }, slog.New(slog.DiscardHandler))
+	g.must(err)
+	for role := statement.RoleDevice; role < statement.RoleOrganisation; role++ {
+		g.add(statement.RoleAuthority, statement.KindIdentity, &statement.Identity{Version: 1, Key: statement.PublicKey{Key: g.signer(role).Key()},
+			Subject: issuer(role), Role: role, From: 1, To: trace.MaxTime})
+	}
+	device := g.signer(statement.RoleDevice).Key().ID()
+	words := statement.Texts{{Lang: "en", Words: "cold room"}}
+	g.entry = statement.Channel{Device: device, Name: "probe/temp", Unit: "Cel", Nominal: hour / 2, Limits: []trace.Limit{{Comparison: trace.AtOrAbove, Value: 8000}}}
+	g.plan = g.add(statement.RoleSite, statement.KindPlan, &statement.Plan{Version: 1, Site: words, Zones: []statement.Zone{{ID: "cold", Name: words, ReRead: 2 * hour,
+		Channels: []statement.Channel{g.entry}, Antennas: []statement.Antenna{{Device: device, Name: "1", Role: statement.Inside}}}}})
+	g.add(statement.RoleBrand, statement.KindProduct, &statement.Product{Version: 1, GTIN: "09521234543213", Name: words, Brand: words,
+		Rule: []statement.Criterion{{Unit: "Cel", Limit: g.entry.Limits[0], Kind: statement.Cumulative}}})
+	return g
+}
+
+func (g *gate) must(err error) {
+	g.t.Helper()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *gate) signer(role statement.Role) *statement.Signer {
+	s, err := statement.NewSigner(g.keys[role])
+	g.must(err)
+	return s
+}
+
+func issuer(role statement.Role) string { return fmt.Sprintf("urn:example:%d", role) }
+
+func (g *gate) sign(role statement.Role, kind statement.Kind, payload any) *statement.Statement {
+	s, err := g.signer(role).Sign(statement.Header{Issuer: issuer(role), Subject: "0", Audience: "acme/test", Kind: kind}, dcbor.MustMarshal(payload))
+	g.must(err)
+	return s
+}
+
+func (g *gate) add(role statement.Role, kind statement.Kind, payload any) statement.Hash {
+	s := g.sign(role, kind, payload)
+	g.must(g.in.Add(g.t.Context(), s))
+	g.record(s)
+	return s.ID()
+}
+
+func (g *gate) record(s *statement.Statement) {
+	entry := s.Entry()
+	g.leaves = append(g.leaves, entry[:])
+}
+
+// journey lets the device report a frame an hour, in which it sees the item all
+// along; every day ends with an anchor.
+func (g *gate) journey() {
+	tag := Tags(epc.Link{GTIN: "09521234543213", Serial: "1001"})[0]
+	first := trace.Start{Channel: g.entry.Name, Plan: g.entry.Hash()}
+	front := trace.Frontier{Start: first.Hash()}
+	var prev statement.Hash
+	var after *statement.After
+	for h := range int64(hours) {
+		t1 := start + (h+1)*hour
+		last := int64(-1)
+		if h > 0 {
+			last = t1 - hour
+		}
+		times, values := []int64{t1 - hour/2, t1}, []int64{4000 + h%7*100, 4300}
+		block, err := statement.NewBlock(g.entry.Name, last, times, values)
+		g.must(err)
+		var bodies []statement.Body
+		body := func(v interface{ Check() error }) {
+			b, err := statement.NewBody(v)
+			g.must(err)
+			bodies = append(bodies, b)
+		}
+		body(block)
+		seed := [32]byte{byte(h), byte(h >> 8)}
+		digest, err := g.entry.Spec().Leaf(last, times, values)
+		g.must(err)
+		front, _, err = front.Append(sha256.Sum256(statement.SaltedRecord(statement.Salt(seed, 0), bodies[0])), digest)
+		g.must(err)
+		head, err := front.Head()
+		g.must(err)
+		rec := &statement.HeadRecord{Channel: g.entry.Name, Head: head}
+		if h == 0 {
+			rec.Start = &first
+		}
+		body(rec)
+		body(&statement.Sighting{Antenna: "1", EPC: tag, First: t1 - hour + 1, Last: t1 - 1, Reads: 60})
+		records := statement.Records(seed, bodies)
+		s := g.sign(statement.RoleDevice, statement.KindFrame, &statement.Frame{Version: 1, Seq: uint64(h), Prev: prev, Plan: g.plan, After: after,
+			Span: [2]int64{t1 - hour, t1}, Root: statement.RecordsRoot(records), Count: uint64(len(records)),
+			Clock: statement.Clock{Boottime: h, Wall: t1, Quality: statement.ClockSynchronised}})
+		prev = s.ID()
+		up, err := statement.EncodeUp(s, seed, bodies)
+		g.must(err)
+		out, err := g.in.Handle(g.t.Context(), []ingest.Message{{KeyID: g.entry.Device, Data: up}})
+		g.must(err)
+		if len(out[0].Receipts) != 1 {
+			g.t.Fatalf("frame %d: %+v", h, out[0])
+		}
+		g.record(s)
+		if h%24 == 23 {
+			after = g.anchor(h/24+1, t1+60_000)
+		}
+	}
+}
+
+// anchor anchors the ledger as it is, in a block of the given height.
+func (g *gate) anchor(height, ms int64) *statement.After {
+	root := statement.RecordsRoot(g.leaves)
+	size := uint64(len(g.leaves))
+	vkey, err := note.NewEd25519VerifierKey(origin, g.log.Public().(ed25519.PublicKey))
+	g.must(err)
+	v, err := note.NewVerifier(vkey)
+	g.must(err)
+	s, err := note.NewSigner(fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", origin, v.KeyHash(), base64.StdEncoding.EncodeToString(append([]byte{1}, g.log.Seed()...))))
+	g.must(err)
+	text, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: origin, Size: size, Hash: root[:]}.Marshal())}, s)
+	g.must(err)
+	block := sha256.Sum256([]byte{byte(height)})
+	g.must(g.st.Update(g.t.Context(), func(tx *store.Tx) error {
+		return tx.AddAnchor(store.Anchor{Size: size, Origin: origin, Chain: "chain", Root: root, Height: height, Time: ms, Block: block[:], Tx: []byte{1}, Note: text})
+	}))
+	return &statement.After{Origin: sha256.Sum256([]byte(origin)), Size: size, Root: root, ChainID: "chain", Height: uint64(height), BlockHash: block}
+}
+
+// Inclusion is the ledger's.
+func (g *gate) Inclusion(_ context.Context, index, size uint64) ([][]byte, error) {
+	d, err := statement.Disclose(g.leaves[:size], int(index))
+	if err != nil {
+		return nil, err
+	}
+	var path [][]byte
+	for _, h := range d.Path {
+		path = append(path, h[:])
+	}
+	return path, nil
+}
+
+func (g *gate) composer(chain Chain) *Composer {
+	s, err := statement.NewSigner(g.log)
+	g.must(err)
+	return New(g.st, g, s, chain, slog.New(slog.DiscardHandler))
+}
+
+func (g *gate) trust() *passport.Trust {
+	key, err := statement.NewKey(g.log.Public())
+	g.must(err)
+	return &passport.Trust{Version: 1, Audience: "acme/test", Authorities: []statement.PublicKey{{Key: g.signer(statement.RoleAuthority).Key()}},
+		Logs:   []passport.Log{{Origin: origin, Key: statement.PublicKey{Key: key}}},
+		Chains: []passport.Chain{{ID: "chain", Kind: passport.Comet, Validators: 1}}}
+}
+
+// TestJourney composes the passport of twenty days and verifies it.
+func TestJourney(t *testing.T) {
+	g := newGate(t)
+	link := epc.Link{GTIN: "09521234543213", Serial: "1001"}
+	if _, err := g.composer(nil).Item(t.Context(), link); !errors.Is(err, ErrNotYet) {
+		t.Errorf("before any anchor: %v", err)
+	}
+	g.journey()
+	if _, err := g.composer(nil).Item(t.Context(), epc.Link{GTIN: link.GTIN, Serial: "1002"}); !errors.Is(err, ErrNotYet) {
+		t.Errorf("an item that nobody saw: %v", err)
+	}
+	data, err := g.composer(nil).Item(t.Context(), link)
+	g.must(err)
+	v, err := passport.Verify(data, g.trust(), time.UnixMilli(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Outcome != passport.Kept || len(v.Legs) != 1 || len(v.Withheld) != 0 {
+		t.Fatalf("%s, %d legs, withheld %v", v.Outcome, len(v.Legs), v.Withheld)
+	}
+	leg := v.Legs[0]
+	if leg.Presence != passport.Seen || leg.Sightings >= hours || leg.To-leg.From != hours*hour-2 {
+		t.Errorf("%s with %d of %d sightings, from %d to %d", leg.Presence, leg.Sightings, hours, leg.From, leg.To)
+	}
+	ch := leg.Channels[0]
+	if ch.Blocks != hours || len(ch.Heads) != 4 || ch.HeadGap > week || ch.Unmeasured > hour || ch.Late != 23*hour+60_000 || ch.LateProof != passport.Declared {
+		t.Errorf("%d blocks, heads %+v, gap %d, late %d", ch.Blocks, ch.Heads, ch.HeadGap, ch.Late)
+	}
+	if len(data) > 250_000 {
+		t.Errorf("%d bytes", len(data))
+	}
+}
+
+// TestAuditJourney shows every reading and a head a day.
+func TestAuditJourney(t *testing.T) {
+	g := newGate(t)
+	g.journey()
+	data, err := g.composer(nil).Audit(t.Context(), epc.Link{GTIN: "09521234543213", Serial: "1001"})
+	g.must(err)
+	v, err := passport.VerifyAudit(data, g.trust(), time.UnixMilli(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch := v.Legs[0].Channels[0]
+	if ch.Shown != hours || len(ch.Readings) != 2*hours || len(ch.Heads) < 20 || ch.HeadGap > day {
+		t.Errorf("%d of %d blocks, %d readings, %d heads, gap %d", ch.Shown, ch.Blocks, len(ch.Readings), len(ch.Heads), ch.HeadGap)
+	}
+}
+
+// witness proves anchors, or none.
+type witness struct{ err error }
+
+func (w witness) Evidence(_ context.Context, a store.Anchor) (passport.Anchor, []byte, error) {
+	return passport.Anchor{Chain: a.Chain, Kind: passport.Comet, Height: uint64(a.Height), Block: statement.Hash(a.Block), Time: a.Time + 7}, []byte("proof"), w.err
+}
+
+// TestAnchorsAreShown: with the chain's proof and its time, or as declared.
+func TestAnchorsAreShown(t *testing.T) {
+	g := newGate(t)
+	g.journey()
+	for name, w := range map[string]witness{"proven": {}, "unproven": {errors.New("no commit yet")}} {
+		data, err := g.composer(w).Item(t.Context(), epc.Link{GTIN: "09521234543213", Serial: "1001"})
+		g.must(err)
+		p, err := passport.Parse(data)
+		g.must(err)
+		l := p.Ledgers[0]
+		if len(l.Older) != 3 || l.Newest.Anchor == nil {
+			t.Fatalf("%s: %d older checkpoints", name, len(l.Older))
+		}
+		for _, c := range append(l.Older, l.Newest) {
+			if proven := string(c.Proof) == "proof" && c.Anchor.Time%1000 == 7; proven != (w.err == nil) {
+				t.Errorf("%s: anchor at %d with proof %q", name, c.Anchor.Time, c.Proof)
+			}
+		}
+	}
+}
+
+func TestThin(t *testing.T) {
+	at := func(kid byte, first, last int64) store.Sighting {
+		return store.Sighting{KeyID: statement.Hash{kid}, Antenna: "1", First: first, Last: last}
+	}
+	run := func(n int, every int64) (out []store.Sighting) {
+		for i := range int64(n) {
+			out = append(out, at(1, i*every, i*every+10))
+		}
+		return out
+	}
+	fifteen := func(store.Sighting) int64 { return 150 }
+	for name, c := range map[string]struct {
+		in   []store.Sighting
+		want int
+	}{
+		"none":           {nil, 0},
+		"one":            {run(1, 20), 1},
+		"two":            {run(2, 20), 2},
+		"many":           {run(1000, 20), 126},
+		"far apart":      {run(20, 1000), 20},
+		"far too many":   {run(1000, 1000), maxSightings},
+		"two antennas":   {append(run(1, 20), at(2, 30, 40), at(1, 50, 60)), 3},
+		"a long absence": {append(run(50, 20), at(1, 5000, 5010)), 9},
+	} {
+		got := thin(c.in, fifteen)
+		if len(got) != c.want {
+			t.Errorf("%s: %d of %d sightings, want %d", name, len(got), len(c.in), c.want)
+		}
+		if len(got) == 0 {
+			continue
+		}
+		if got[0].First != c.in[0].First || got[len(got)-1].Last != c.in[len(c.in)-1].Last {
+			t.Errorf("%s: the ends are lost", name)
+		}
+		for i := 1; i < len(got) && name == "many"; i++ {
+			if got[i].First-got[i-1].Last > 150 {
+				t.Errorf("%s: a gap of %d", name, got[i].First-got[i-1].Last)
+			}
+		}
+	}
+}
