@@ -47,7 +47,7 @@ func TestLargePassport(t *testing.T) {
 		best = min(best, time.Since(began))
 	}
 	t.Logf("%d bytes, verified in %v at best", len(data), best)
-	if best > 5*largeTime {
+	if best > 5*largeTime && !raced {
 		t.Errorf("verified in %v at best, promised are %v", best, largeTime)
 	}
 }

@@ -263,7 +263,11 @@ func TestMutations(t *testing.T) {
 			whole := verify(t, data, trust)
 			rng := rand.New(rand.NewPCG(1, 2))
 			refused, same, weaker := map[passport.Code]int{}, map[int]bool{}, map[int]bool{}
-			for range 5000 {
+			n := 5000
+			if raced {
+				n /= 10
+			}
+			for range n {
 				altered := bytes.Clone(data)
 				at := rng.IntN(len(data))
 				switch rng.IntN(4) {

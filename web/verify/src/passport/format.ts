@@ -12,7 +12,6 @@ import {
   nonEmpty,
   one,
   optional,
-  sized,
   struct,
   textOf,
   time,
@@ -28,7 +27,7 @@ import { label } from "../payload.ts";
 import { readNode } from "../trace.ts";
 
 /** Bounds of a file in bytes: from anybody, and of an audit that somebody asked for. */
-export const maxSize = 1048576;
+export const maxSize = 524288;
 export const maxAudit = 16777216;
 
 /** Kinds of chains. */
@@ -84,7 +83,7 @@ const readTrail = struct({
   start: [5, bytes],
   range: [6, tuple({ a: uint53, b: uint53, nodes: list(readNode, 1, 2048) })],
   older: [7, list(readRef, 1, 128), nonEmpty],
-  runs: [8, list(tuple({ first: uint53, records: list(bytes, 1, 4096) }), 1), nonEmpty],
+  runs: [8, list(tuple({ first: uint53, records: list(bytesOf(22, 262144), 1, 4096) }), 1), nonEmpty],
 });
 
 /** The decoded file; nothing in it is verified. */
@@ -115,12 +114,10 @@ const chainFields = struct({
   kind: [2, kind],
   validators: [3, uint53], // how many vote, 0: unknown
   keys: [4, list(tuple({ key: hash, power: between(1, Number.MAX_SAFE_INTEGER) }), 0, 256)],
-  contract: [5, sized(20), optional],
 });
 const readChain: Read<Chain> = (r) => {
   const c = chainFields(r);
   need(c.keys.length === 0 || (c.kind === comet && c.keys.length === c.validators), "keys and validators of a chain disagree");
-  need(c.contract === undefined || c.kind === evm, "contract on a chain that has none");
   return c;
 };
 
