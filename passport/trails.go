@@ -253,8 +253,8 @@ func (c *check) join(at int, ch statement.Channel, strands []strand) error {
 	}
 	slices.SortStableFunc(strands, func(a, b strand) int { return cmp.Compare(a.digest.T0, b.digest.T0) })
 	first, last := strands[0], strands[len(strands)-1]
-	if first.a == 0 && first.start.PrevSize > 0 && first.digest.T0 > leg.From {
-		withhold(leg.From, first.digest.T0) // a trace before this one may reach into the leg
+	if first.a == 0 && (first.start.PrevSize > 0 || first.start.Epoch > 0) && first.digest.T0 > leg.From {
+		withhold(leg.From, first.digest.T0) // a trace before this one, or of the epoch before, may reach into the leg
 	}
 	for i := 1; i < len(strands); i++ {
 		l, r := strands[i-1], strands[i]

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/sha512"
 	"encoding/hex"
 	"maps"
 	"math/big"
@@ -28,6 +29,26 @@ func replaced(b []byte, old, new string) []byte {
 		panic(old + " is not in " + hex.EncodeToString(b))
 	}
 	return bytes.Replace(b, unhex(old), unhex(new), 1)
+}
+
+// mixedOrderR signs with a point of order two added to R. Verifiers that multiply
+// by the cofactor accept it, crypto/ed25519 does not: the format's answer is no.
+func (g *generator) mixedOrderR(k ed25519.PrivateKey, message []byte) []byte {
+	g.t.Helper()
+	h := sha512.Sum512(k.Seed())
+	a, err := new(edwards25519.Scalar).SetBytesWithClamping(h[:32])
+	g.must(err)
+	nonce := sha512.Sum512(append(h[32:], message...))
+	r, err := new(edwards25519.Scalar).SetUniformBytes(nonce[:])
+	g.must(err)
+	two, err := new(edwards25519.Point).SetBytes(unhex("ec" + strings.Repeat("ff", 30) + "7f")) // y = −1
+	g.must(err)
+	R := new(edwards25519.Point).ScalarBaseMult(r)
+	R.Add(R, two)
+	c := sha512.Sum512(slices.Concat(R.Bytes(), k.Public().(ed25519.PublicKey), message))
+	challenge, err := new(edwards25519.Scalar).SetUniformBytes(c[:])
+	g.must(err)
+	return append(R.Bytes(), challenge.MultiplyAdd(challenge, a, r).Bytes()...)
 }
 
 func (g *generator) keys() {
@@ -111,6 +132,8 @@ func (g *generator) statements() {
 	new(big.Int).Add(new(big.Int).SetBytes(scalar), order).FillBytes(scalar)
 	slices.Reverse(scalar)
 	add("eddsa-s-plus-order", "does not verify", moved, key)
+	protectedBytes := with(1, -8)
+	add("eddsa-mixed-order-r", "does not verify", envelope(protectedBytes, empty, payload, g.mixedOrderR(edKey(1), sigStructure(protectedBytes, payload))), key)
 	add("signature-altered", "does not verify", edited(raw, len(raw)-1, raw[len(raw)-1]^1), key)
 	add("payload-altered", "does not verify", replaced(raw, "a801010207", "a801010208"), key)
 	add("another-key", "names key", raw, g.signer(edKey(2)).Key())

@@ -152,9 +152,12 @@ func envelope(protected, unprotected, payload, sig []byte) []byte {
 
 // signRaw signs any header rightly, with an Ed25519 key.
 func signRaw(k ed25519.PrivateKey, protected, unprotected, payload []byte) []byte {
+	return envelope(protected, unprotected, payload, ed25519.Sign(k, sigStructure(protected, payload)))
+}
+
+func sigStructure(protected, payload []byte) []byte {
 	tbs := dcbor.AppendBytes(dcbor.AppendText([]byte{0x84}, "Signature1"), protected)
-	tbs = dcbor.AppendBytes(dcbor.AppendBytes(tbs, nil), payload)
-	return envelope(protected, unprotected, payload, ed25519.Sign(k, tbs))
+	return dcbor.AppendBytes(dcbor.AppendBytes(tbs, nil), payload)
 }
 
 // note signs a text as C2SP signed-note asks.

@@ -147,7 +147,7 @@ function join(c: Check, i: number, ch: PlanChannel, strands: Strand[], spans: Ma
   const first = strands[0];
   const last = strands[strands.length - 1];
   // A trace before this one may reach into the leg.
-  if (first.first === 0 && first.start.prevSize > 0 && first.digest.t0 > leg.from) withhold(leg.from, first.digest.t0);
+  if (first.first === 0 && (first.start.prevSize > 0 || first.start.epoch > 0) && first.digest.t0 > leg.from) withhold(leg.from, first.digest.t0);
   let digest = first.digest;
   let limits = first.spec.limits;
   strands.forEach((s, k) => {
