@@ -26,11 +26,8 @@ type large struct {
 	*world
 	d       passport.Draft
 	entries []statement.Hash // leaf hashes of the ledger
-	heads   []headAt
 	plan    statement.Hash
 }
-
-type headAt struct{ index, minute int }
 
 // largeDevice is the device of one leg with its two channels.
 type largeDevice struct {
@@ -138,7 +135,6 @@ func (l *large) leg(n int, d *largeDevice) {
 	for m := 1; m <= headMinutes[3]; m++ {
 		heads, seen := slices.Contains(headMinutes, m), slices.Contains(sightingMinutes, m)
 		var blocks [][]byte
-		var hashes []trace.Hash
 		for c, ch := range d.channels {
 			prev := int64(-1)
 			if m > 1 {
@@ -156,7 +152,6 @@ func (l *large) leg(n int, d *largeDevice) {
 				blocks = append(blocks, statement.SaltedRecord(statement.Salt(seedOf(n, m), c), body))
 				record = sha256.Sum256(blocks[c])
 			}
-			hashes = append(hashes, record)
 			var made []trace.Perfect
 			d.fronts[c], made, err = d.fronts[c].Append(record, digest)
 			l.must(err)

@@ -146,8 +146,10 @@ func guess(data []byte) Kind {
 		return CBOR
 	}
 	// 1: version, 2: [ "gtin" or { of a key
-	if c.skip(0) != nil || c.skip(0) != nil || c.skip(0) != nil {
-		return CBOR
+	for range 3 {
+		if c.skip(0) != nil {
+			return CBOR
+		}
 	}
 	if h, err = c.head(); err != nil || h.major != majorArray {
 		return CBOR

@@ -3,7 +3,7 @@ package report
 import (
 	"strings"
 
-	"github.com/piglig/go-qr"
+	go_qr "github.com/piglig/go-qr"
 
 	"trailmark/passport"
 )
