@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"flag"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -36,14 +35,11 @@ TRAILMARK_AGENT_LLRP is --llrp.
 `
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		fmt.Fprint(stdout, intro)
-		return nil
+	name, args, err := command.Split(args, intro, stdout)
+	if err != nil {
+		return err
 	}
-	switch name, args := args[0], args[1:]; name {
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, intro)
-		return flag.ErrHelp
+	switch name {
 	case "run":
 		return serve(ctx, args, environ, stdout, stderr)
 	case "status":

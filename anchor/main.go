@@ -34,14 +34,11 @@ Exit codes: 0 verified, 1 refuted or not readable, 2 usage.
 `
 
 func run(_ context.Context, args, environ []string, stdout, _ io.Writer) error {
-	if len(args) == 0 {
-		fmt.Fprint(stdout, intro)
-		return nil
+	name, args, err := command.Split(args, intro, stdout)
+	if err != nil {
+		return err
 	}
-	switch name, args := args[0], args[1:]; name {
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, intro)
-		return flag.ErrHelp
+	switch name {
 	case "verify":
 		return verify(args, environ, stdout)
 	case "inspect":

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,14 +36,11 @@ TRAILMARK_GATEWAY_HTTP is --http.
 `
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		fmt.Fprint(stdout, intro)
-		return nil
+	name, args, err := command.Split(args, intro, stdout)
+	if err != nil {
+		return err
 	}
-	switch name, args := args[0], args[1:]; name {
-	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, intro)
-		return flag.ErrHelp
+	switch name {
 	case "init":
 		return initialise(args, environ, stdout)
 	case "claim":

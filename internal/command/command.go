@@ -57,6 +57,20 @@ func Main(name string, run Run) {
 	}
 }
 
+// Split takes the subcommand off args. Without one, or when help is asked for, it
+// writes intro to stdout and returns flag.ErrHelp.
+func Split(args []string, intro string, stdout io.Writer) (name string, rest []string, err error) {
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, intro)
+		return "", nil, flag.ErrHelp
+	}
+	return args[0], args[1:], nil
+}
+
 // NewFlags is a flag set that leaves talking to Parse and Main.
 func NewFlags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
