@@ -130,7 +130,7 @@ func TestRefused(t *testing.T) {
 		"urn:epc:id:sgtin:06141.81234567.1", "urn:epc:id:sgtin:0614141234567.8.1", "urn:epc:id:sgtin:0614141.81234.1",
 		"urn:epc:id:sgtin:061414x.812345.1", "urn:epc:id:sgtin:0614141.812345.%2f", "urn:epc:id:sgtin:0614141.812345.%41",
 		"urn:epc:id:sgtin:0614141.812345./", "urn:epc:id:sscc:952012.0345678912", "urn:epc:id:sscc:952012.03456789123.1",
-		"urn:epc:id:giai:952012.1", "urn:epc:tag:sgtin-96:3.0614141.812345.6789", "urn:epc:id:sgtin:0614141.812345.é",
+		"urn:epc:id:gsrn:952012.1", "urn:epc:tag:sgtin-96:3.0614141.812345.6789", "urn:epc:id:sgtin:0614141.812345.é",
 	} {
 		if id, err := ParseURI(s); err == nil || id != (ID{}) {
 			t.Errorf("%q: accepted as %+v, %v", s, id, err)
