@@ -23,6 +23,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"trailmark/firmware-sim/chip/ds18b20"
 )
 
 // SlaveID returns the kernel's name of a DS18B20 with the given serial, of
@@ -36,9 +38,9 @@ type Tree struct {
 }
 
 type chip struct {
-	good Scratchpad // last one with a right CRC
-	text string     // what w1_slave holds, if plugged
-	in   bool       // the directory exists
+	good ds18b20.Scratchpad // last one with a right CRC
+	text string             // what w1_slave holds, if plugged
+	in   bool               // the directory exists
 }
 
 // New makes root and puts the chips named ids on the bus at their power-on
@@ -64,8 +66,8 @@ func New(root string, ids ...string) (*Tree, error) {
 		if t.chips[id] != nil {
 			return nil, fmt.Errorf("two chips with the id %s on one bus", id)
 		}
-		t.chips[id] = &chip{good: PoweredOn()}
-		if err := t.write(id, PoweredOn().Text(PoweredOn())); err != nil {
+		t.chips[id] = &chip{good: ds18b20.PoweredOn()}
+		if err := t.write(id, Text(ds18b20.PoweredOn(), ds18b20.PoweredOn())); err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
 	}
@@ -79,7 +81,7 @@ func (t *Tree) Set(id string, milli int32, fault Fault) error {
 	if c == nil {
 		return fmt.Errorf("no chip %s on the bus %s", id, t.root)
 	}
-	s := Convert(milli)
+	s := ds18b20.Convert(milli)
 	switch fault {
 	case None:
 	case CRC:
@@ -87,9 +89,9 @@ func (t *Tree) Set(id string, milli int32, fault Fault) error {
 	case Empty:
 		return t.write(id, "")
 	case AllZero:
-		s = Scratchpad{}
+		s = ds18b20.Scratchpad{}
 	case PowerOn:
-		s = PoweredOn()
+		s = ds18b20.PoweredOn()
 	case Gone:
 		if !c.in {
 			return nil
@@ -99,8 +101,8 @@ func (t *Tree) Set(id string, milli int32, fault Fault) error {
 	default:
 		return fmt.Errorf("no fault number %d", fault)
 	}
-	text := s.Text(c.good)
-	if CRC8(s[:8]) == s[8] {
+	text := Text(s, c.good)
+	if ds18b20.CRC8(s[:8]) == s[8] {
 		c.good = s
 	}
 	return t.write(id, text)

@@ -1,6 +1,4 @@
-package w1tree
-
-import "fmt"
+package ds18b20
 
 // A Scratchpad is what a DS18B20 answers to a read: temperature in sixteenths
 // of a degree (two bytes, little endian), two alarm bytes, configuration, three
@@ -13,7 +11,13 @@ const (
 	MaxMilli = 125_000
 )
 
-const powerOn = 0x0550 // 85 °C: what the register holds before any conversion
+// What the factory leaves in the chip.
+const (
+	powerOn       = 0x0550 // 85 °C: what the register holds before any conversion
+	factoryHigh   = 0x4b   // alarm at 75 °C and above
+	factoryLow    = 0x46   // alarm at 70 °C and below
+	factoryConfig = 0x7f   // 12 bits
+)
 
 // Convert returns the scratchpad after a 12 bit conversion at a temperature in
 // thousandths of a degree Celsius: rounded to the nearest sixteenth (62.5
@@ -26,19 +30,27 @@ func Convert(milli int32) Scratchpad {
 	} else {
 		sixteenths += 500
 	}
-	raw := uint16(int16(sixteenths / 1000))
-	// A genuine chip counts byte 6 down by the low nibble of its result; after
-	// power-on it is 0x0c, which is how the kernel's optional check tells a
-	// reset from a true 85 °C.
-	return scratchpad(raw, byte(0x10-raw&0x0f))
+	return converted(int16(sixteenths / 1000))
+}
+
+// converted returns the scratchpad of a factory-new chip with a result in it.
+func converted(raw int16) Scratchpad {
+	return scratchpad(raw, reserved(raw), factoryHigh, factoryLow, factoryConfig)
 }
 
 // PoweredOn returns the scratchpad of a chip that lost power and has converted
 // nothing since: a well-formed 85 °C.
-func PoweredOn() Scratchpad { return scratchpad(powerOn, 0x0c) }
+func PoweredOn() Scratchpad {
+	return scratchpad(powerOn, 0x0c, factoryHigh, factoryLow, factoryConfig)
+}
 
-func scratchpad(raw uint16, reserved byte) Scratchpad {
-	s := Scratchpad{byte(raw), byte(raw >> 8), 0x4b, 0x46, 0x7f, 0xff, reserved, 0x10}
+// reserved returns byte 6. A genuine chip counts it down by the low nibble of
+// its result; after power-on it is 0x0c, which is how the kernel's optional
+// check tells a reset from a true 85 °C.
+func reserved(raw int16) byte { return byte(0x10 - raw&0x0f) }
+
+func scratchpad(raw int16, reserved, high, low, config byte) Scratchpad {
+	s := Scratchpad{byte(raw), byte(raw >> 8), high, low, config, 0xff, reserved, 0x10}
 	s[8] = CRC8(s[:8])
 	return s
 }
@@ -47,17 +59,6 @@ func scratchpad(raw uint16, reserved byte) Scratchpad {
 // degree Celsius, cut towards zero.
 func (s Scratchpad) Milli() int32 {
 	return int32(int16(uint16(s[0])|uint16(s[1])<<8)) * 1000 / 16
-}
-
-// Text returns the content of w1_slave for s, good being the last scratchpad
-// whose CRC was right: the kernel prints that one on the second line, with the
-// temperature of s.
-func (s Scratchpad) Text(good Scratchpad) string {
-	crc, verdict := CRC8(s[:8]), "NO"
-	if crc == s[8] {
-		verdict, good = "YES", s
-	}
-	return fmt.Sprintf("% x : crc=%02x %s\n% x t=%d\n", s[:], crc, verdict, good[:], s.Milli())
 }
 
 // CRC8 is the 1-Wire checksum: polynomial x^8+x^5+x^4+1, bits reflected, start 0.
