@@ -4,10 +4,13 @@
 // Values are integers in thousandths of the SenML unit (RFC 8428; m°C for
 // "Cel"), truncated toward zero as the Linux kernel does. What a probe answers
 // that is not a measurement is a Fault; no number is ever made from it.
+//
+// A driver describes what it drives as a Chip, which makes the probes.
 package sensor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -19,6 +22,9 @@ type Sample struct {
 	Raw     []byte    // what the sensor sent, as far as it could be read; evidence also for a fault
 	At      time.Time // when the answer was complete, or was given up
 	Fault   Fault     // FaultNone: Milli is a measurement
+	// Column is what a block keeps beside the value: the raw bytes where the value
+	// does not give them back, of one length for every sample of a probe; else nil.
+	Column []byte
 }
 
 // A Fault says why an answer is not a measurement. The numbers go into signed
@@ -29,13 +35,13 @@ type Fault uint
 const (
 	FaultNone    Fault = 0
 	FaultGone    Fault = 1 // no answer: unplugged, cut, hung
-	FaultAllZero Fault = 2 // every byte 0x00 (a bus held low; its CRC-8 is right)
+	FaultAllZero Fault = 2 // every byte 0x00, or no byte at all: a bus held low (the CRC-8 of zeros is right)
 	FaultAllOnes Fault = 3 // every byte 0xff (nobody drives the bus)
 	FaultCRC     Fault = 4 // checksum wrong: a bad wire
 	FaultConfig  Fault = 5 // the configuration is not one the chip has, or not what was set
-	FaultPowerOn Fault = 6 // reset value without a completed conversion: a brown-out
+	FaultPowerOn Fault = 6 // reset values without a completed conversion: a brown-out
 	FaultRange   Fault = 7 // outside of what the chip can measure
-	FaultFormat  Fault = 8 // the source contradicts itself or cannot be understood
+	FaultFormat  Fault = 8 // the source contradicts itself, tells of its own defect or cannot be understood
 )
 
 func (f Fault) String() string {
@@ -54,4 +60,32 @@ type Probe interface {
 	// Sample measures once. It returns when ctx ends even if the bus hangs;
 	// that is FaultGone. Safe for concurrent use.
 	Sample(ctx context.Context) Sample
+}
+
+// A Calibrated probe knows the factory trimming that its values were computed
+// with: SHA-256 over the trimming registers, constant; zero where the chip
+// applies its trimming itself and does not show it.
+type Calibrated interface {
+	Calibration() [32]byte
+}
+
+// An Error is a conversation with a chip that failed for a known reason.
+type Error struct {
+	Fault Fault
+	Text  string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// FaultOf is the fault that err is: that of an Error, else FaultGone, which is
+// all that a NACK says.
+func FaultOf(err error) Fault {
+	if err == nil {
+		return FaultNone
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Fault
+	}
+	return FaultGone
 }

@@ -10,7 +10,6 @@
 package w1
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,11 +17,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
-
-	"periph.io/x/conn/v3/onewire"
 
 	"trailmark/agent/internal/sensor"
+	"trailmark/agent/internal/sensor/ds18b20"
 )
 
 // DefaultRoot is where the kernel shows 1-Wire devices.
@@ -46,11 +43,11 @@ func Find(root string) ([]sensor.Probe, error) {
 	var probes []sensor.Probe
 	for _, e := range entries {
 		if name := e.Name(); isThermometer(name) {
-			probes = append(probes, &probe{
-				name: strings.ToLower(name),
-				file: filepath.Join(root, name, "w1_slave"),
-				busy: make(chan struct{}, 1),
-			})
+			probes = append(probes, sensor.Chip{
+				Serial:   strings.ToLower(name),
+				Channels: []sensor.Channel{{Name: "temp", Unit: "Cel"}},
+				Measure:  func() []sensor.Sample { return measure(filepath.Join(root, name, "w1_slave")) },
+			}.Probes()...)
 		}
 	}
 	return probes, nil
@@ -66,45 +63,18 @@ func isThermometer(name string) bool {
 	return err == nil
 }
 
-type probe struct {
-	name string
-	file string
-	busy chan struct{} // full while the kernel works on a read, so that a hung bus costs one goroutine
+// measure reads the file once, which makes the kernel run a conversion.
+func measure(file string) []sensor.Sample {
+	text, err := readFile(file)
+	if err != nil { // vanished directory, EIO: the chip did not answer
+		return []sensor.Sample{{Fault: sensor.FaultGone}}
+	}
+	var s sensor.Sample
+	s.Milli, s.Raw, s.Fault = parse(text)
+	return []sensor.Sample{s}
 }
 
-func (p *probe) Channel() string { return p.name + "/temp" }
-func (p *probe) Unit() string    { return "Cel" }
-func (p *probe) Serial() string  { return p.name }
-
-func (p *probe) Sample(ctx context.Context) sensor.Sample {
-	s := sensor.Sample{Channel: p.Channel(), Fault: sensor.FaultGone}
-	select {
-	case p.busy <- struct{}{}:
-	case <-ctx.Done():
-		s.At = time.Now()
-		return s
-	}
-	text := make(chan []byte, 1)
-	go func() { // a read takes the 750 ms of a conversion and cannot be interrupted
-		b, err := readFile(p.file)
-		if err != nil {
-			b = nil // vanished directory, EIO: the chip did not answer
-		}
-		<-p.busy
-		text <- b
-	}()
-	select {
-	case b := <-text:
-		if b != nil {
-			s.Milli, s.Raw, s.Fault = parse(b)
-		}
-	case <-ctx.Done():
-	}
-	s.At = time.Now()
-	return s
-}
-
-// readFile returns at most maxFile+1 bytes, never nil without an error.
+// readFile returns at most maxFile+1 bytes.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -125,7 +95,7 @@ func parse(text []byte) (milli int64, raw []byte, fault sensor.Fault) {
 	if !ok1 || !ok2 {
 		return 0, nil, sensor.FaultFormat
 	}
-	milli, fault = decode(pad)
+	milli, fault = ds18b20.Decode(pad)
 	if fault != sensor.FaultNone {
 		return 0, pad[:], fault
 	}
@@ -153,39 +123,4 @@ func splitLine(line string) (pad [9]byte, rest string, ok bool) {
 		pad[i], line = byte(v), line[3:]
 	}
 	return pad, line, true
-}
-
-// decode gives thousandths of °C for a scratchpad, or a fault and 0.
-func decode(pad [9]byte) (int64, sensor.Fault) {
-	switch pad {
-	case [9]byte{}: // its CRC is 0 too
-		return 0, sensor.FaultAllZero
-	case [9]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}:
-		return 0, sensor.FaultAllOnes
-	}
-	if !onewire.CheckCRC(pad[:]) {
-		return 0, sensor.FaultCRC
-	}
-	switch pad[4] {
-	case 0x1f, 0x3f, 0x5f, 0x7f: // 9, 10, 11, 12 bits
-	default:
-		return 0, sensor.FaultConfig
-	}
-	// Low bits that a lower resolution leaves undefined are kept: the kernel
-	// keeps them in t= too, and the chip sends them as zeros.
-	steps := int64(int16(uint16(pad[1])<<8 | uint16(pad[0]))) // 1/16 °C
-	// After power-on the register says 85 °C (0x0550) with byte 6 = 0x0c. A
-	// conversion that ends at exactly 85 °C leaves byte 6 = 0x10 - low nibble =
-	// 0x10 in the genuine chip; the kernel's own check looks at that byte too.
-	// Everything but 0x10 is refused, which errs toward losing a true 85.000 °C
-	// of some clones (85.062 °C passes), never toward reporting a false one of
-	// a genuine chip.
-	if steps == 0x0550 && pad[6] != 0x10 {
-		return 0, sensor.FaultPowerOn
-	}
-	milli := steps * 1000 / 16 // Go and C both truncate toward zero
-	if milli < -55_000 || milli > 125_000 {
-		return 0, sensor.FaultRange
-	}
-	return milli, sensor.FaultNone
 }
