@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,49 @@ func TestAnchorEvidence(t *testing.T) {
 	v = made(t, passporttest.Options{Unanchored: true})
 	if air := v.Legs[0].Channels[0]; air.LateProof != passport.None || air.Late != 0 || v.Legs[0].NotAfter.Proof != passport.None {
 		t.Errorf("without anchors: %+v", v.Legs[0])
+	}
+}
+
+// TestEVMEvidence: what a contract holds or logs under a pinned block is proven,
+// at the time of its header; under any other block it is the passport's word.
+func TestEVMEvidence(t *testing.T) {
+	t0 := passporttest.Epoch().UnixMilli()
+	for _, event := range []bool{false, true} {
+		o := passporttest.Options{Anchored: true, Older: true, KeyStatus: true, EVM: &passporttest.EVM{Event: event}}
+		v := made(t, o)
+		if len(v.Anchors) != 5 || checked(v) != 5 || v.Anchors[0].Kind != passport.EVM || v.Anchors[0].Time != t0+minutes(720) {
+			t.Fatalf("anchors %+v", v.Anchors)
+		}
+		if truck := v.Legs[1]; truck.NotBefore != (passport.Bound{Time: t0 + minutes(302), Proof: passport.Proven}) ||
+			truck.NotAfter != (passport.Bound{Time: t0 + minutes(662), Proof: passport.Proven}) {
+			t.Errorf("truck between %+v and %+v", truck.NotBefore, truck.NotAfter)
+		}
+		data, trust := passporttest.Make(t, o)
+		blocks := trust.Chains[0].Contract.Blocks
+		trust.Chains[0].Contract.Blocks = slices.Delete(slices.Clone(blocks), 0, 2)
+		if v := verify(t, data, trust); checked(v) != 3 {
+			t.Errorf("%d anchors are checked under 3 of 5 blocks", checked(v))
+		}
+		p := parse(t, data)
+		newest := p.Ledgers[0].Newest
+		if a, err := trust.Chains[0].Anchor(newest.Note, newest.Proof); err != nil || a != *newest.Anchor {
+			t.Errorf("%+v, %v; want %+v", a, err, newest.Anchor)
+		}
+		older := p.Ledgers[0].Older[0]
+		if _, err := trust.Chains[0].Anchor(older.Note, older.Proof); !errors.Is(err, passport.ErrUnpinned) {
+			t.Errorf("evidence of a block that is not pinned: %v", err)
+		}
+		for _, bad := range []string{"", "a\nb\nc\n", "a\n1\nAAAA\n"} {
+			if _, err := trust.Chains[0].Anchor([]byte(bad), newest.Proof); err == nil {
+				t.Errorf("%q is taken for a checkpoint", bad)
+			}
+		}
+		words := v.Explain(passport.English, time.UTC)
+		if !slices.ContainsFunc(words, func(s passport.Section) bool {
+			return strings.Contains(strings.Join(s.Lines, "\n"), "at height 50, 2026-03-02 12:00:00 (its validators are not known); checked offline against a block that the trust file names")
+		}) {
+			t.Errorf("the anchor's words are missing: %v", words)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func (l Lang) Presence(leg Leg) string {
 // Validators says what the agreement of a chain is worth.
 func (l Lang) Validators(known bool, n uint64) string {
 	switch {
-	case !known:
+	case !known || n == 0:
 		return l.Say("验证者名单未知", "its validators are not known")
 	case n == 1:
 		return l.Say("1/1 个验证者，由运营方掌握：只有留存过旧账本头的人才能发现篡改", "1 of 1 validators, the operator's own: tamper-evident only to those who kept earlier heads")

@@ -2,6 +2,7 @@ package passport
 
 import (
 	"fmt"
+	"slices"
 
 	"trailmark/internal/dcbor"
 	"trailmark/statement"
@@ -27,8 +28,9 @@ type Log struct {
 type Chain struct {
 	ID         string      `cbor:"1,keyasint"`
 	Kind       ChainKind   `cbor:"2,keyasint"`
-	Validators uint64      `cbor:"3,keyasint"` // how many vote, 0: unknown
-	Keys       []Validator `cbor:"4,keyasint"` // of a CometBFT chain; none: evidence is not checked
+	Validators uint64      `cbor:"3,keyasint"`           // how many vote, 0: unknown
+	Keys       []Validator `cbor:"4,keyasint"`           // of a CometBFT chain; none: evidence is not checked
+	Contract   *Contract   `cbor:"5,keyasint,omitempty"` // of an EVM chain; nil: evidence is not checked
 }
 
 // A Validator is a voting key of a chain.
@@ -38,13 +40,32 @@ type Validator struct {
 	Power uint64
 }
 
+// A Contract keeps heads on an EVM chain. Its evidence is checked at the blocks
+// whose hashes the verifier has from a node, an explorer or a notary he trusts: a
+// block that is not among them proves nothing here.
+type Contract struct {
+	_       struct{} `cbor:",toarray"`
+	Address [20]byte
+	Blocks  []Block // rising by number
+}
+
+// A Block is a block of an EVM chain that is taken for final.
+type Block struct {
+	_      struct{} `cbor:",toarray"`
+	Number uint64
+	Hash   statement.Hash // keccak256 of its header
+}
+
+// maxBlocks bounds the pinned blocks of a chain.
+const maxBlocks = 4096
+
 // ParseTrust decodes a trust file.
 func ParseTrust(data []byte) (*Trust, error) {
 	var t Trust
 	if err := dcbor.Unmarshal(data, &t); err != nil {
 		return nil, fmt.Errorf("trust file: %w", err)
 	}
-	if t.Version != 1 || len(t.Authorities) < 1 || len(t.Authorities) > 16 || len(t.Logs) < 1 || len(t.Logs) > 64 || len(t.Chains) > 16 {
+	if t.Version != t.version() || len(t.Authorities) < 1 || len(t.Authorities) > 16 || len(t.Logs) < 1 || len(t.Logs) > 64 || len(t.Chains) > 16 {
 		return nil, fmt.Errorf("trust file of version %d with %d authorities, %d logs, %d chains is out of bounds",
 			t.Version, len(t.Authorities), len(t.Logs), len(t.Chains))
 	}
@@ -68,12 +89,36 @@ func (c *Chain) check() error {
 			return fmt.Errorf("voting power %d is out of bounds", v.Power)
 		}
 	}
+	if c.Contract != nil {
+		return c.checkContract()
+	}
 	return nil
+}
+
+func (c *Chain) checkContract() error {
+	blocks := c.Contract.Blocks
+	if c.Kind != EVM || len(blocks) < 1 || len(blocks) > maxBlocks {
+		return fmt.Errorf("contract with %d blocks of a chain of kind %d is out of bounds", len(blocks), c.Kind)
+	}
+	for i, b := range blocks {
+		if b.Number > statement.MaxUint || i > 0 && b.Number <= blocks[i-1].Number {
+			return fmt.Errorf("block %d is out of bounds or out of order", b.Number)
+		}
+	}
+	return nil
+}
+
+// version is the one that has all members: contracts came with the second.
+func (t *Trust) version() uint64 {
+	if slices.ContainsFunc(t.Chains, func(c Chain) bool { return c.Contract != nil }) {
+		return 2
+	}
+	return 1
 }
 
 // Encode is the trust file.
 func (t *Trust) Encode() ([]byte, error) {
-	t.Version = 1
+	t.Version = t.version()
 	return dcbor.Marshal(t)
 }
 

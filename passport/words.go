@@ -286,10 +286,13 @@ func (v *Verdict) order(l Lang, clock func(int64) string) []string {
 			continue
 		}
 		line := fmt.Sprintf(l.Say("锚定：链 %s，高度 %d，%s（%s）", "Anchor: chain %s at height %d, %s (%s)"), a.Chain, a.Height, clock(a.Time), l.Validators(a.Pinned, a.Validators))
-		if a.Checked {
-			line += l.Say("；已离线核对链上的签名", "; the chain's signatures were checked offline")
-		} else {
+		switch {
+		case !a.Checked:
 			line += l.Say("；由文件声明，未离线核对", "; declared by the file, not checked offline")
+		case a.Kind == EVM:
+			line += l.Say("；已依据信任文件所列的区块离线核对", "; checked offline against a block that the trust file names")
+		default:
+			line += l.Say("；已离线核对链上的签名", "; the chain's signatures were checked offline")
 		}
 		lines = append(lines, line)
 	}

@@ -49,7 +49,7 @@ func Standing() []Case {
 		return Case{Name: name, Options: o, Edit: func(_ testing.TB, p *passport.Passport, trust *passport.Trust) { f(p, trust) }}
 	}
 	all := Options{Anchored: true, Older: true, KeyStatus: true}
-	return []Case{
+	return append(evmStanding(), []Case{
 		{Name: "kept"},
 		{Name: "brief", Options: Options{Brief: true}},
 		{Name: "beyond", Options: Options{Beyond: true}},
@@ -84,7 +84,7 @@ func Standing() []Case {
 			p.Ledgers[0].Older[1].Anchor, p.Ledgers[0].Older[1].Proof = nil, nil
 		}),
 		edit("declared-anchor-altered", Options{}, func(p *passport.Passport, _ *passport.Trust) { p.Ledgers[0].Newest.Anchor.Time -= 60_000 }),
-	}
+	}...)
 }
 
 // first is the first evidence of a kind that shows records, or of any.
@@ -288,5 +288,5 @@ func Refused() []Case {
 	add(passport.CodeBlocks, "blocks-past-the-range", audit, func(p *pp, _ *tr) { p.Trails[0].Runs[0].First++ })
 	add(passport.CodeBlocks, "blocks-overlap", audit, func(p *pp, _ *tr) { p.Trails[0].Runs = append(p.Trails[0].Runs, p.Trails[0].Runs[0]) })
 	add(passport.CodeRange, "block-left-out-of-a-run", audit, func(p *pp, _ *tr) { r := &p.Trails[0].Runs[0]; r.Records = r.Records[:2] })
-	return out
+	return append(out, evmRefused()...)
 }

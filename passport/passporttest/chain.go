@@ -31,7 +31,6 @@ func newChain(votes int) *chain {
 	return c
 }
 
-// pinned is the chain as a trust file names it.
 func (c *chain) pinned() passport.Chain {
 	out := passport.Chain{ID: Chain, Kind: passport.Comet, Validators: uint64(len(c.keys))}
 	for _, k := range c.keys {
@@ -40,7 +39,6 @@ func (c *chain) pinned() passport.Chain {
 	return out
 }
 
-// anchor puts a note into a block at a time in ms and proves it.
 func (c *chain) anchor(note []byte, height uint64, ms int64) (*passport.Anchor, []byte) {
 	submitter, txSig := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{8}, 64)
 	tx := dcbor.AppendArray(nil, 5)

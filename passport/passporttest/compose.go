@@ -89,7 +89,7 @@ func (c *composer) ledger(n uint64, from, to int) passport.Ledger {
 	c.must(err)
 	var older []uint64
 	switch {
-	case c.o.Anchored:
+	case c.o.Anchored || c.o.EVM != nil:
 		l.Newest.Anchor, l.Newest.Proof = c.chain.anchor(l.Newest.Note, 50+n, at(720))
 		for _, a := range c.anchors {
 			if a.size < len(leaves) {

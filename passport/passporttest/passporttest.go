@@ -70,6 +70,7 @@ type Options struct {
 	Rewritten     bool   // the store's device signed another head of its air once, in the third frame
 	Forked        bool   // the log signed another root for an older checkpoint
 	Minority      bool   // two of the chain's four validators signed
+	EVM           *EVM   // the newest checkpoint, or with Anchored all, is on an EVM chain
 	Rule          string // a named rule instead of the brand's own
 
 	// Omit leaves statements out of the passport that the ledger has, the nth of

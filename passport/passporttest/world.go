@@ -27,8 +27,16 @@ type world struct {
 	plans                               []*statement.Plan
 	planIDs                             []statement.Hash
 	entries                             []entry
-	chain                               *chain
+	chain                               anchorer
 	anchors                             []anchored // older ones
+}
+
+// anchorer is a chain that keeps checkpoints.
+type anchorer interface {
+	// anchor puts a note into a block at a time in ms and proves it.
+	anchor(note []byte, height uint64, ms int64) (*passport.Anchor, []byte)
+	// pinned is the chain as a trust file names it once all is anchored.
+	pinned() passport.Chain
 }
 
 // entry is one ledger entry.
@@ -84,7 +92,10 @@ func keyOf(seed byte) ed25519.PrivateKey {
 
 func newWorld(t testing.TB, o Options) *world {
 	w := &world{t: t, o: o, chain: newChain(4)}
-	if o.Minority {
+	switch {
+	case o.EVM != nil:
+		w.chain = &evm{o: *o.EVM}
+	case o.Minority:
 		w.chain = newChain(2)
 	}
 	key := func(seed byte) (*statement.Signer, ed25519.PrivateKey) {
@@ -384,7 +395,7 @@ func (w *world) trust() *passport.Trust {
 	for n := range w.ledgers() {
 		t.Logs = append(t.Logs, passport.Log{Origin: originOf(uint64(n)), Key: statement.PublicKey{Key: w.log.Key()}})
 	}
-	if w.o.Anchored {
+	if w.o.Anchored || w.o.EVM != nil {
 		t.Chains = []passport.Chain{w.chain.pinned()}
 	}
 	return t

@@ -54,6 +54,11 @@ func TestEveryFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, trust = passporttest.Make(t, passporttest.Options{EVM: &passporttest.EVM{}})
+	blocks, err := trust.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := parsed(t, data)
 	frame := statementOf(t, p, statement.KindFrame)
 	s, err := statement.Parse(frame)
@@ -72,6 +77,7 @@ func TestEveryFile(t *testing.T) {
 			"1: / newest / {", "2: / anchor / [", "3: / chain evidence / h'", "/ kind / 1 / CometBFT /", "2: / receipt signature / [", "2: / place / [/ ledger / 0, / index / 0]",
 			"395: / vds / 1 / RFC 9162 SHA-256 /", "/ origin ledger.example.com∕acme∕2026h1, tree size ", "3: / prev / h'0000000000000000…' / zeros: none /"}},
 		{"trust", pinned, []string{"/ trust, ", "2: / authorities / [", "/ key 0 / / kid ", "-1: / crv / 6 / Ed25519 /", `1: / id / "trailmark-test-1"`, "4: / keys / ["}},
+		{"trust in blocks", blocks, []string{"/ trust, ", "/ kind / 2 / EVM /", "5: / contract / [", "/ address / h'", "/ blocks / [[/ number / 50, / hash / h'"}},
 		{"statement", frame, []string{"/ statement, ", "/ id " + s.ID().String()[:16], "5: / quality / 3 / synchronised /", "5: / span / [/ t0 / "}},
 		{"receipt", receiptOf(p), []string{"/ receipt, ", "/ payload / null", "-1: / inclusion / [", "/ tree size / "}},
 		{"note", p.Ledgers[0].Newest.Note, []string{"/ checkpoint note, ", `/ origin / "ledger.example.com/acme/2026h1"`, "/ tree size / ", "/ signature / {"}},

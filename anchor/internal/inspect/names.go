@@ -265,7 +265,8 @@ var (
 	trust = keyed(map[int64]field{1: plain("version"), 2: sub("authorities", list(key)),
 		3: sub("logs", list(sub("log", tuple(plain("origin"), key)))), 4: plain("audience"), 5: sub("chains", list(sub("chain", chain)))})
 	chain = keyed(map[int64]field{1: plain("id"), 2: chainKind, 3: plain("validators"),
-		4: sub("keys", list(sub("", tuple(plain("key"), plain("power"))))), 5: plain("contract")})
+		4: sub("keys", list(sub("", tuple(plain("key"), plain("power"))))), 5: sub("contract", tuple(plain("address"),
+			sub("blocks", list(sub("", tuple(plain("number"), plain("hash")))))))})
 	chainKind    = named("kind", "", "CometBFT", "EVM")
 	passportFile = keyed(map[int64]field{1: plain("version"), 2: sub("item", tuple(plain("gtin"), plain("serial"))),
 		3: sub("ledgers", list(sub("ledger", ledger))), 4: sub("evidence", list(sub("evidence", evidence))), 5: sub("trails", list(sub("trail", trail)))})

@@ -55,7 +55,7 @@ func ParseHeader(trusted [32]byte, raw []byte) (Header, error) {
 	if len(raw) > MaxHeader {
 		return Header{}, fmt.Errorf("header of %d bytes is over the limit of %d", len(raw), MaxHeader)
 	}
-	if got := keccak(raw); got != trusted {
+	if got := Keccak256(raw); got != trusted {
 		return Header{}, fmt.Errorf("header hashes to %x, trusted is %x", got, trusted)
 	}
 	f, err := decodeList(raw, 32)
@@ -82,7 +82,7 @@ type Account struct {
 // Account returns the state of address after the block. An address without
 // state is an error.
 func (h Header) Account(address [20]byte, proof [][]byte) (Account, error) {
-	key := keccak(address[:])
+	key := Keccak256(address[:])
 	leaf, err := walk(h.StateRoot, key[:], proof)
 	if err != nil {
 		return Account{}, fmt.Errorf("account %x: %w", address, err)
@@ -104,21 +104,31 @@ func (h Header) Account(address [20]byte, proof [][]byte) (Account, error) {
 	return a, nil
 }
 
+// Slot returns what the account's storage holds at slot, as a number of 32 bytes,
+// the highest first. The slot's absence proves zero.
+func (a Account) Slot(slot [32]byte, proof [][]byte) (value [32]byte, err error) {
+	key := Keccak256(slot[:])
+	leaf, err := walk(a.StorageRoot, key[:], proof)
+	if err != nil {
+		return value, fmt.Errorf("slot %x: %w", slot, err)
+	}
+	if leaf == nil {
+		return value, nil
+	}
+	v, rest, err := split(leaf)
+	if err != nil || len(rest) > 0 || v.list || len(v.content) < 1 || len(v.content) > 32 || v.content[0] == 0 {
+		return value, fmt.Errorf("slot %x holds %x, which is no number of 1 to 32 bytes: %w", slot, leaf, errRLP)
+	}
+	copy(value[32-len(v.content):], v.content)
+	return value, nil
+}
+
 // VerifySlot reports an error unless the account's storage holds want at slot. A
 // want of zero is proven by the slot's absence.
 func (a Account) VerifySlot(slot, want [32]byte, proof [][]byte) error {
-	key := keccak(slot[:])
-	leaf, err := walk(a.StorageRoot, key[:], proof)
+	got, err := a.Slot(slot, proof)
 	if err != nil {
-		return fmt.Errorf("slot %x: %w", slot, err)
-	}
-	var got [32]byte
-	if leaf != nil {
-		v, rest, err := split(leaf)
-		if err != nil || len(rest) > 0 || v.list || len(v.content) < 1 || len(v.content) > 32 || v.content[0] == 0 {
-			return fmt.Errorf("slot %x holds %x, which is no number of 1 to 32 bytes: %w", slot, leaf, errRLP)
-		}
-		copy(got[32-len(v.content):], v.content)
+		return err
 	}
 	if got != want {
 		return fmt.Errorf("slot %x holds %x, want %x", slot, got, want)
@@ -209,7 +219,9 @@ func parseLog(item item) (l Log, err error) {
 	return l, nil
 }
 
-func keccak(b []byte) (sum [32]byte) {
+// Keccak256 is Ethereum's hash: Keccak as submitted to the SHA-3 contest, which
+// pads otherwise than FIPS 202.
+func Keccak256(b []byte) (sum [32]byte) {
 	h := sha3.NewLegacyKeccak256()
 	h.Write(b)
 	h.Sum(sum[:0])

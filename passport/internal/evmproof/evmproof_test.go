@@ -124,7 +124,7 @@ func TestStorage(t *testing.T) {
 
 // An account without storage has the root of the empty trie.
 func TestEmptyStorage(t *testing.T) {
-	a := Account{StorageRoot: keccak([]byte{0x80})}
+	a := Account{StorageRoot: Keccak256([]byte{0x80})}
 	if err := a.VerifySlot([32]byte{1}, [32]byte{}, nil); err != nil {
 		t.Error(err)
 	}
@@ -210,10 +210,10 @@ func TestReceipts(t *testing.T) {
 func TestBranchWithoutValue(t *testing.T) {
 	leaf := []byte{0xc2, 0x31, 0x05} // one nibble, value 5
 	node := slices.Concat([]byte{0xd3}, leaf, bytes.Repeat([]byte{0x80}, 16))
-	if v, err := walk(keccak(node), nil, [][]byte{node}); v != nil || err != nil {
+	if v, err := walk(Keccak256(node), nil, [][]byte{node}); v != nil || err != nil {
 		t.Errorf("%x, %v", v, err)
 	}
-	if v, err := walk(keccak(node), []byte{0x01}, [][]byte{node}); !bytes.Equal(v, []byte{5}) || err != nil {
+	if v, err := walk(Keccak256(node), []byte{0x01}, [][]byte{node}); !bytes.Equal(v, []byte{5}) || err != nil {
 		t.Errorf("%x, %v", v, err)
 	}
 }
@@ -221,7 +221,7 @@ func TestBranchWithoutValue(t *testing.T) {
 func TestLimits(t *testing.T) {
 	body := slices.Concat([]byte{0x20, 0xba, 1, 0, 0}, make([]byte, 1<<16)) // a leaf of 64 KiB
 	node := slices.Concat([]byte{0xfa, 1, 0, 5}, body)
-	if _, err := walk(keccak(node), nil, [][]byte{node}); err == nil || !strings.Contains(err.Error(), "over the limit of 65536") {
+	if _, err := walk(Keccak256(node), nil, [][]byte{node}); err == nil || !strings.Contains(err.Error(), "over the limit of 65536") {
 		t.Errorf("large proof: %v", err)
 	}
 	if _, err := walk([32]byte{}, nil, make([][]byte, 65)); err == nil || !strings.Contains(err.Error(), "over the limit of 64") {
@@ -299,7 +299,7 @@ func TestHeader(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = ParseHeader(keccak(data), data)
+		_, err = ParseHeader(Keccak256(data), data)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -331,7 +331,7 @@ func TestHostile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := walk(keccak(node), []byte{0x65}, [][]byte{node}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := walk(Keccak256(node), []byte{0x65}, [][]byte{node}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
@@ -343,9 +343,9 @@ func TestHostile(t *testing.T) {
 		}
 		body := slices.Concat([]byte{0x80 + byte(len(key)+1), 0x20}, key, str(v))
 		node := slices.Concat(head(0xc0, len(body)), body)
-		return keccak(node), [][]byte{node}
+		return Keccak256(node), [][]byte{node}
 	}
-	key := keccak(make([]byte, 32))
+	key := Keccak256(make([]byte, 32))
 	for value, ok := range map[string]bool{
 		"01": true, "8180": true, "a0" + strings.Repeat("22", 32): true,
 		"a1" + strings.Repeat("22", 33): false, "00": false, "820011": false, "8101": false, "c101": false, "0101": false, "81": false,
@@ -356,7 +356,7 @@ func TestHostile(t *testing.T) {
 			t.Errorf("value %s: %v", value, err)
 		}
 	}
-	address := keccak(make([]byte, 20))
+	address := Keccak256(make([]byte, 20))
 	roots := strings.Repeat("a0"+strings.Repeat("22", 32), 2)
 	for value, ok := range map[string]bool{
 		"f8440180" + roots: true, "f8450180" + roots + "80": false, "f843" + "01" + roots: false, "f84400" + "80" + roots: false, "01": false,
@@ -413,7 +413,7 @@ func FuzzWalk(f *testing.F) {
 	}
 	f.Add([]byte{0x65}, []byte{0xc2, 0x20, 0x11})
 	f.Fuzz(func(t *testing.T, key, node []byte) {
-		root := keccak(node)
+		root := Keccak256(node)
 		value, err := walk(root, key, [][]byte{node})
 		if err != nil || value == nil {
 			return
@@ -441,7 +441,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(n[1].content)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if h, err := ParseHeader(keccak(data), data); err == nil && h.Hash != keccak(data) {
+		if h, err := ParseHeader(Keccak256(data), data); err == nil && h.Hash != Keccak256(data) {
 			t.Fatalf("%+v", h)
 		}
 		r, err := parseReceipt(data)

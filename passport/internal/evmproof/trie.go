@@ -19,7 +19,7 @@ func walk(root [32]byte, key []byte, proof [][]byte) ([]byte, error) {
 	if size > MaxProof {
 		return nil, fmt.Errorf("proof of %d bytes is over the limit of %d", size, MaxProof)
 	}
-	if len(proof) == 0 && root == keccak([]byte{0x80}) { // the empty trie has no nodes
+	if len(proof) == 0 && root == Keccak256([]byte{0x80}) { // the empty trie has no nodes
 		return nil, nil
 	}
 	path, used := nibbles(key), 0
@@ -31,7 +31,7 @@ func walk(root [32]byte, key []byte, proof [][]byte) ([]byte, error) {
 				return nil, fmt.Errorf("proof ends after %d nodes, before node %x", used, child.content)
 			}
 			raw := proof[used]
-			if h := keccak(raw); !bytes.Equal(h[:], child.content) {
+			if h := Keccak256(raw); !bytes.Equal(h[:], child.content) {
 				return nil, fmt.Errorf("node %d hashes to %x, want %x", used, h, child.content)
 			}
 			used++

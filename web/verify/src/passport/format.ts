@@ -12,6 +12,7 @@ import {
   nonEmpty,
   one,
   optional,
+  sized,
   struct,
   textOf,
   time,
@@ -114,22 +115,33 @@ const chainFields = struct({
   kind: [2, kind],
   validators: [3, uint53], // how many vote, 0: unknown
   keys: [4, list(tuple({ key: hash, power: between(1, Number.MAX_SAFE_INTEGER) }), 0, 256)],
+  contract: [5, tuple({ address: sized(20), blocks: list(tuple({ number: uint53, hash }), 1, 4096) }), optional],
 });
 const readChain: Read<Chain> = (r) => {
   const c = chainFields(r);
   need(c.keys.length === 0 || (c.kind === comet && c.keys.length === c.validators), "keys and validators of a chain disagree");
+  if (c.contract) {
+    const { blocks } = c.contract;
+    need(c.kind === evm && blocks.every((b, i) => i === 0 || b.number > blocks[i - 1].number), "contract's blocks are out of order");
+  }
   return c;
 };
 
 /** What a verifier pins; it comes from elsewhere than the passport. */
-export type Trust = Of<typeof readTrust>;
-const readTrust = struct({
-  version: [1, one],
+export type Trust = Of<typeof trustFields>;
+const trustFields = struct({
+  version: [1, between(1, 2)],
   authorities: [2, list(readKey, 1, 16)],
   logs: [3, list(tuple({ origin: anyText, key: readKey }), 1, 64)],
   audience: [4, anyText],
   chains: [5, list(readChain, 0, 16)],
 });
+
+const readTrust: Read<Trust> = (r) => {
+  const t = trustFields(r);
+  need((t.version === 2) === t.chains.some((c) => c.contract !== undefined), "trust file of another version than its chains");
+  return t;
+};
 
 /** Decodes a trust file. */
 export function parseTrust(data: Uint8Array): Trust {

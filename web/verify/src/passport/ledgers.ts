@@ -2,6 +2,7 @@
 
 import { equal, hex } from "../bytes.ts";
 import { leafHash } from "../hash.ts";
+import { Unsupported } from "../key.ts";
 import { Keyring, UntrustedError } from "../keyring.ts";
 import { openCheckpoint, originOf } from "../note.ts";
 import { isWall, readPayload, type Identity, type KeyStatus } from "../payload.ts";
@@ -10,7 +11,8 @@ import { parseStatement } from "../statement.ts";
 import { openMulti } from "../tree.ts";
 import { hold, must, type Check, type LedgerState, type Proven } from "./check.ts";
 import { verifyComet } from "./comet.ts";
-import { comet, type Anchor, type Ledger } from "./format.ts";
+import { comet, type Anchor, type Chain, type Ledger } from "./format.ts";
+import { verifyEvm } from "#evm";
 import { Refusal } from "./verdict.ts";
 
 export type Revoked = KeyStatus["revoked"][0];
@@ -43,12 +45,17 @@ function anchors(c: Check, l: Ledger, state: LedgerState): void {
   [l.newest, ...(l.older || [])].forEach(({ note, anchor, proof }, i) => {
     if (!anchor) return;
     const { chain, kind, height, time } = anchor;
-    const { origin, size } = i === 0 ? state.newest : state.older[i - 1];
+    const head = i === 0 ? state.newest : state.older[i - 1];
+    const { origin, size } = head;
     const pinned = c.trust.chains.find((p) => p.id === chain && p.kind === kind);
-    // Evidence of a chain that is not pinned with keys proves nothing: declared.
-    const checked = proof !== undefined && pinned !== undefined && kind === comet && pinned.keys.length > 0;
+    // Evidence of a chain or a block that is not pinned proves nothing: declared.
+    const checked = proof !== undefined && pinned !== undefined && knows(pinned, anchor);
     if (checked) {
-      const proven = must("anchor", () => verifyComet(pinned, note, proof));
+      const proven = must("anchor", () => {
+        if (kind === comet) return verifyComet(pinned, note, proof);
+        if (verifyEvm === undefined) throw new Unsupported("this build does not check anchors on EVM chains");
+        return verifyEvm(pinned, head, proof);
+      });
       hold(
         sameAnchor(proven, anchor),
         "anchor",
@@ -60,6 +67,13 @@ function anchors(c: Check, l: Ledger, state: LedgerState): void {
     c.verdict.anchors.push({ chain, kind, height, time, origin, size, pinned: pinned !== undefined, validators, checked });
   });
   state.anchors.sort((a, b) => a.size - b.size);
+}
+
+/** Reports whether evidence for an anchor can be checked, and so must stand. */
+function knows({ kind, keys, contract }: Chain, { height, block }: Anchor): boolean {
+  if (kind === comet) return keys.length > 0;
+  // Who names a pinned number or hash and not the other contradicts the pin.
+  return contract !== undefined && contract.blocks.some((b) => b.number === height || equal(b.hash, block));
 }
 
 function sameAnchor(a: Anchor, b: Anchor): boolean {

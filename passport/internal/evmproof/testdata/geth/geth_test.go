@@ -1,10 +1,10 @@
 // Package geth checks evmproof against go-ethereum and writes ../golden.json,
-// which the tests of evmproof read. It is run by hand:
+// which the tests of evmproof and evmanchor read. It is run by hand:
 //
 //	go -C passport/internal/evmproof/testdata/geth test [-update]
 //
 // The golden file holds what a simulated geth node answered to eth_getProof for
-// a contract that keeps heads in two slots each and emits an event, and tries of
+// a contract that keeps and logs heads as package evmanchor says, and tries of
 // short keys and values, in which nodes are written into their parents. Key and
 // times differ from run to run.
 package geth
@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -59,6 +60,7 @@ type golden struct {
 	Missing      common.Address  `json:"missing"`
 	MissingProof []hexutil.Bytes `json:"missing_proof"`
 
+	Heads    []head    `json:"heads"` // in the slots two by two, and in the log of the receipt of size − 1000
 	Receipts []receipt `json:"receipts"`
 	Tries    []entry   `json:"tries"`
 }
@@ -68,6 +70,15 @@ type slot struct {
 	Value common.Hash     `json:"value"`
 	Proof []hexutil.Bytes `json:"proof"`
 }
+
+// head is what an origin line has in the contract.
+type head struct {
+	Origin string      `json:"origin"`
+	Size   uint64      `json:"size"`
+	Root   common.Hash `json:"root"`
+}
+
+func line(i int64) string { return fmt.Sprintf("ledger.example.com/acme/%dh1", 2000+i) }
 
 type receipt struct {
 	Index uint64          `json:"index"`
@@ -129,14 +140,18 @@ func raw(nodes []hexutil.Bytes) [][]byte {
 	return out
 }
 
-// runtime is a contract that stores calldata words 0 and 1 in the slot that word
-// 2 names and the one after it, and logs all of it under topic 42. Without
-// calldata it reverts.
+// anchored is the topic of the event.
+var anchored = crypto.Keccak256Hash([]byte("Anchored(bytes32,uint64,bytes32)"))
+
+// runtime is a contract that keeps and logs a head. Calldata are three words:
+// time and size as they are packed, root, origin. Without it, it reverts.
 func runtime() []byte {
 	return common.FromHex("36600757" + "5f5ffd" + "5b" +
-		"5f35" + "604035" + "55" + // sstore(word 2, word 0)
-		"602035" + "604035600101" + "55" + // sstore(word 2 + 1, word 1)
-		"365f5f37" + "602a" + "365f" + "a1" + "00") // log1(0, calldatasize, 42)
+		"6040355f52" + "60405f20" + // keccak256(origin ‖ 32 zero bytes)
+		"6020358155" + // sstore(base, root)
+		"5f359060010155" + // sstore(base + 1, packed)
+		"5f3567ffffffffffffffff165f52" + "602035602052" + // memory: size, root
+		"604035" + "7f" + anchored.Hex()[2:] + "60405f" + "a2" + "00") // log2(0, 64, anchored, origin)
 }
 
 func TestNode(t *testing.T) {
@@ -162,20 +177,25 @@ func TestNode(t *testing.T) {
 		nonce++
 		return tx.Hash()
 	}
-	word := func(n int64) []byte { return common.BigToHash(big.NewInt(n)).Bytes() }
-	packed := func(size, height int64) []byte { // two numbers in one word
-		return append(common.BigToHash(big.NewInt(size)).Bytes()[16:], common.BigToHash(big.NewInt(height)).Bytes()[16:]...)
+	originOf := func(i int64) []byte {
+		sum := sha256.Sum256([]byte(line(i)))
+		return sum[:]
 	}
-	slotOf := func(origin int64) common.Hash { return crypto.Keccak256Hash(word(origin)) }
+	rootOf := func(size int64) []byte { return crypto.Keccak256(big.NewInt(size).Bytes()) }
+	anchor := func(i, size int64) []byte { // calldata
+		packed := new(big.Int).Lsh(big.NewInt(1_700_000_000+size), 64)
+		return bytes.Join([][]byte{common.BigToHash(packed.Add(packed, big.NewInt(size))).Bytes(), rootOf(size), originOf(i)}, nil)
+	}
+	slotOf := func(i int64) common.Hash { return crypto.Keccak256Hash(originOf(i), make([]byte, 32)) }
 	for i := range int64(40) {
-		send(bytes.Join([][]byte{packed(i+1, i), crypto.Keccak256(word(i)), slotOf(i).Bytes()}, nil))
+		send(anchor(i, i+1))
 		if i%10 == 9 {
 			sim.Commit()
 		}
 	}
 	var hashes []common.Hash
 	for i := range int64(5) {
-		hashes = append(hashes, send(bytes.Join([][]byte{packed(1000+i, i), crypto.Keccak256(word(1000 + i)), slotOf(i).Bytes()}, nil)))
+		hashes = append(hashes, send(anchor(i, 1000+i)))
 	}
 	hashes = append(hashes, send(nil)) // reverts
 	sim.Commit()
@@ -185,11 +205,12 @@ func TestNode(t *testing.T) {
 		MadeWith: "go-ethereum v1.17.8, ethclient/simulated; see testdata/geth",
 		Header:   must(rlp.EncodeToBytes(header))(t), Hash: header.Hash(), Number: header.Number.Uint64(), Time: header.Time,
 		Address: contract, Nonce: 1, CodeHash: crypto.Keccak256Hash(runtime()),
+		Heads:   []head{{line(0), 1000, common.BytesToHash(rootOf(1000))}, {line(4), 1004, common.BytesToHash(rootOf(1004))}},
 		Missing: common.HexToAddress("0x00000000000000000000000000000000deadbeef"),
 	}
 	rc := must(rpc.Dial(ipc))(t)
 	defer rc.Close()
-	keys := []string{slotOf(0).Hex(), plus(slotOf(0)).Hex(), slotOf(4).Hex(), slotOf(39).Hex(), slotOf(77).Hex()}
+	keys := []string{slotOf(0).Hex(), plus(slotOf(0)).Hex(), slotOf(4).Hex(), plus(slotOf(4)).Hex(), slotOf(39).Hex(), slotOf(77).Hex()}
 	proof := must(gethclient.New(rc).GetProof(ctx, contract, keys, header.Number))(t)
 	g.AccountProof = decode(proof.AccountProof)
 	for i, s := range proof.StorageProof {
