@@ -1,5 +1,6 @@
 // Command firmware-sim is the hardware of a few sites without the hardware:
-// DS18B20 chips as a Linux 1-Wire tree and RFID readers that speak LLRP.
+// DS18B20 chips as a Linux 1-Wire tree and RFID readers that speak LLRP; or a board
+// of chips under a command that reaches them through the kernel's interfaces.
 package main
 
 import (
@@ -8,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"trailmark/firmware-sim/app"
+	"trailmark/firmware-sim/internal/board/supervise"
 	"trailmark/internal/command"
 )
 
@@ -18,6 +21,7 @@ const envPrefix = "FIRMWARE_SIM"
 func main() { command.Main("firmware-sim", run) }
 
 const intro = `usage: firmware-sim run [flags]
+       firmware-sim run [flags] BOARD.yaml -- COMMAND [arguments]
 
 Runs the sensors of a few zones until it is interrupted: temperature chips as
 files of the Linux 1-Wire bus, and one LLRP reader per zone that hears a pallet
@@ -32,6 +36,9 @@ ten seconds half a minute after the start:
 At run time a line such as "1 crc" in the zone's file "faults" breaks probe 1;
 removing the file mends it. Faults: crc, empty, allzero, 85, gone.
 
+The second form runs a command on a board of chips and passes its exit status on;
+see firmware-sim run -- --help.
+
 Every flag can come from the environment: FIRMWARE_SIM_LLRP_BASE is --llrp-base.
 `
 
@@ -43,6 +50,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	c, flags := newFlags()
 	switch name {
 	case "run":
+		if i := slices.Index(args, "--"); i >= 0 {
+			return runBoard(ctx, args[:i], args[i+1:], environ, stdout, stderr)
+		}
+	case supervise.LaunchArg:
+		return launch(args)
 	case "", "help", "-h", "-help", "--help":
 		args = []string{"--help"}
 	default:
@@ -52,7 +64,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return err
 	}
 	if flags.NArg() > 0 {
-		return command.Usagef("unexpected argument %q", flags.Arg(0))
+		return command.Usagef("unexpected argument %q; a board wants a command: run %[1]s -- COMMAND", flags.Arg(0))
 	}
 	config, err := c.config()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,47 @@ func TestStory(t *testing.T) {
 	}
 }
 
+// A command on a board: announced, told of a signal, its status passed on.
+func TestBoard(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	bin, file := binary(t), filepath.Join(t.TempDir(), "board.yaml")
+	const config = "name: bench\ngpio: [{chip: 0, count: 1, lines: [{offset: 0, name: DOOR}]}]\nscript: [{at: 0s, line: DOOR, level: high}]\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "run", file, "--", "sh", "-c", `trap 'echo hung up; exit 7' HUP; ls /dev/gpiochip*; while :; do sleep 0.01; done`)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill() // only matters if the test fails before Wait
+	stuck := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+	defer stuck.Stop()
+	lines := bufio.NewScanner(stdout)
+	for _, want := range []string{`{"kind":"board","board":"bench","devices":["/dev/gpiochip0"],"chips":[]}`, "/dev/gpiochip0"} {
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("got %q, want %q; log:\n%s", lines.Text(), want, log.String())
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if !lines.Scan() || lines.Text() != "hung up" || lines.Scan() {
+		t.Errorf("got %q", lines.Text())
+	}
+	_ = cmd.Wait() // the status says it
+	if code := cmd.ProcessState.ExitCode(); code != 7 || !strings.Contains(log.String(), "part=DOOR action=high") {
+		t.Errorf("exit %d; log:\n%s", code, log.String())
+	}
+}
+
 // greet takes the event with which a reader welcomes a client.
 func greet(t *testing.T, address string) {
 	t.Helper()
@@ -133,6 +175,13 @@ func exitCodes(t *testing.T, bin string) {
 		{"run --fault dc:9:gone@1s", 2, "zone dc has no probe 9, want 1 to 2"},
 		{"run --offsets 1,2,3,4", 2, "offsets: 4 of them for 3 zones"},
 		{"run now", 2, `unexpected argument "now"`},
+		{"run -- --help", 0, "Example:"},
+		{"run board.yaml", 2, "run board.yaml -- COMMAND"},
+		{"run -- true", 2, "want one board file and, after --, a command"},
+		{"run a.yaml b.yaml -- true", 2, "want one board file"},
+		{"run --speed 2 board.yaml -- true", 2, "not defined: -speed"},
+		{"run no-such.yaml -- true", 1, "open no-such.yaml: no such file"},
+		{"internal-launch true", 2, "internal-launch is for firmware-sim itself"},
 		{"run --llrp-base 127.0.0.1:0 --replay missing.txt", 1, "replay: open missing.txt: no such file"},
 	} {
 		cmd := exec.Command(bin, strings.Fields(c.args)...)
