@@ -28,7 +28,7 @@ web/node_modules/.stamp: web/package-lock.json
 	@for try in 1 2 3; do (cd web && npm ci --ignore-scripts --no-audit --no-fund) && break; sleep $$((try * 5)); done
 	@touch $@
 
-web/dist/verify/cli.mjs: web/node_modules/.stamp web/build.mjs web/verify/cli.mjs $(shell find web/verify/src -name '*.ts' 2>/dev/null)
+web/dist/verify/cli.mjs: web/node_modules/.stamp web/build.mjs web/esbuild.mjs web/verify/cli.mjs $(shell find web/verify/src web/verify/shrink -name '*.[tm]*s' 2>/dev/null)
 	cd web && node build.mjs
 	@touch $@
 

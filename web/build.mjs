@@ -1,23 +1,20 @@
 // Builds what people look at into dist/. Nothing in dist/ is committed.
 
+import { mkdir, writeFile } from "node:fs/promises";
 import { build } from "esbuild";
-import { anywhere } from "./esbuild.mjs";
+import { modules, script } from "./esbuild.mjs";
 
-// A script that leaves one global behind.
-const script = (entry, out, more = {}) =>
-  build({ ...anywhere, entryPoints: [entry], outfile: `dist/verify/${out}`, format: "iife", globalName: "trailmark", ...more });
+const dist = new URL("dist/verify/", import.meta.url);
+await mkdir(dist, { recursive: true });
+
+const put = async (name, code) => writeFile(new URL(name, dist), (await code) + "\n");
+const phone = { texts: false };
 
 await Promise.all([
-  script("verify/src/index.ts", "verify.js"),
-  script("verify/src/index.ts", "verify-slim.js", { conditions: ["slim"] }),
-  script("verify/src/passport/words.ts", "words.js"),
-  script("verify/src/vectors.ts", "vectors.js"),
-  build({
-    ...anywhere,
-    entryPoints: ["verify/cli.mjs"],
-    outfile: "dist/verify/cli.mjs",
-    format: "esm",
-    platform: "node",
-    target: "node20",
-  }),
+  put("verify.js", script("verify/src/index.ts", phone)),
+  put("verify-slim.js", script("verify/src/index.ts", { ...phone, conditions: ["slim"] })),
+  put("words.js", script("verify/src/passport/words.ts", phone)),
+  put("vectors.js", script("verify/src/vectors.ts")),
+  put("vectors-codes.js", script("verify/src/vectors.ts", phone)),
+  build({ ...modules, entryPoints: ["verify/cli.mjs"], outfile: "dist/verify/cli.mjs", platform: "node", target: "node20" }),
 ]);

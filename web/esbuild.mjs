@@ -1,34 +1,59 @@
 // How everything in this workspace is bundled; build.mjs and the tests use it.
 
-import { readFileSync } from "node:fs";
+import { build, transform } from "esbuild";
+import { minify } from "terser";
+import { library } from "./verify/shrink/library.mjs";
+import { ofLanguage, ofTypes } from "./verify/shrink/names.mjs";
+import { asScript, bigInts, shortNames, withoutTexts, withoutUnused } from "./verify/shrink/syntax.mjs";
 
-// A mini-program's uploader may lower "**" to Math.pow, which throws on BigInt:
-// the one such power in a library is written as a shift before anything sees it.
-// And BigInt literals, which ES2017 has not, become calls: done once for each and
-// not in every field operation, signatures take a quarter less time without a JIT.
-const bigIntOfES2017 = {
-  name: "bigint-of-es2017",
-  setup(b) {
-    b.onLoad({ filter: /@noble\/ed25519\/index\.js$/ }, ({ path }) => {
-      const constants = new Set();
-      const code = readFileSync(path, "utf8")
-        .replace(/\b2n \*\* (\d+)n/g, "1n << $1n")
-        .replace(/(?<![\w.])(\d+)n\b/g, (_, digits) => (constants.add(digits), `n${digits}$`));
-      return { contents: [...constants].map((d) => `const n${d}$ = BigInt(${d});`).join("\n") + code };
-    });
-  },
-};
-
-/** Options for code that runs in any engine with ECMAScript's BigInt. */
-export const anywhere = {
+/** Options for modules of src/: TEXTS is whether errors say why in words. */
+export const modules = {
   absWorkingDir: import.meta.dirname,
   bundle: true,
-  minify: true,
   charset: "utf8",
   legalComments: "none",
-  target: "es2017",
+  target: "es2020",
+  format: "esm",
   logLevel: "warning",
-  define: { "Object.hasOwn": "hasOwn" },
+  define: { "Object.hasOwn": "hasOwn", TEXTS: "true" },
   inject: ["verify/src/engine.ts"],
-  plugins: [bigIntOfES2017],
+  plugins: [library()],
+  // Class fields are assigned: defined, they would keep their names as strings.
+  tsconfigRaw: { compilerOptions: { target: "es2020", useDefineForClassFields: false } },
 };
+
+// What leaves a script by name; all other properties get short ones.
+const verdict = ofTypes(import.meta.dirname, ["verify/src/passport/verdict.ts", "verify/src/payload.ts"], ["Kind"]);
+const judged = ofTypes(import.meta.dirname, ["verify/src/vectors.ts"], []);
+const kept = [...ofLanguage(), ...verdict];
+
+/**
+ * A script for any engine with ECMAScript's BigInt, as small as it gets, that
+ * leaves one global behind. Without texts, errors say their code only.
+ */
+export async function script(entry, { texts = true, ...more } = {}) {
+  const quoted = new Set();
+  const { outputFiles } = await build({
+    ...modules,
+    ...more,
+    plugins: [library(quoted)],
+    entryPoints: [entry],
+    define: { ...modules.define, TEXTS: String(texts) },
+    write: false,
+  });
+  let code = outputFiles[0].text;
+  if (!texts) code = withoutTexts(code);
+  code = shortNames(bigInts(withoutUnused(code)));
+  ({ code } = await transform(code, { target: "es2017", charset: "utf8", logLevel: "warning" }));
+  ({ code } = await minify(asScript(code, "trailmark"), {
+    ecma: 2017,
+    // Nothing here reads a property for its side effects, or has getters that throw.
+    compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true, hoist_funs: true, keep_fargs: false },
+    mangle: {
+      properties: { reserved: [...kept, ...quoted, ...(entry.endsWith("vectors.ts") ? judged : [])], builtins: true, keep_quoted: true },
+    },
+    format: { comments: false },
+  }));
+  // Terser inlines more than esbuild, which prints shorter; neither writes let for const.
+  return (await transform(code.replace(/\bconst /g, "let "), { target: "es2017", charset: "utf8", minify: true })).code;
+}

@@ -4,31 +4,24 @@
 // Times and covers stay below 2^49 and are numbers; sum and kin are int64 and
 // are bigints. Nothing wraps.
 
-import { arrayHead, big, encodeInt, int, list, tuple, type Of, type Read } from "./cbor.ts";
+import { big, checked, encode, int, list, tuple, type Of } from "./cbor.ts";
 import { need } from "./fail.ts";
 
 export const maxTime = 281474976710655; // ms, below 2^48
-const maxInt64 = BigInt("9223372036854775807");
+const maxInt64 = 0x7fffffffffffffffn;
 
 /** Reads thousandths of a unit. */
-export const milli: Read<number> = (r) => {
-  const n = r.int();
-  need(n === (n | 0), `${n} is not within 32 bits`);
-  return n;
-};
+export const milli = checked(int, (n) => need(n === (n | 0), `${n} is not within 32 bits`));
 
 /** Comparisons of a limit; the value itself counts as beyond. */
 export const atOrBelow = 1;
 export const atOrAbove = 2;
 
 /** One threshold of a channel. */
-export type Limit = Of<typeof limitFields>;
-const limitFields = tuple({ comparison: int, value: milli });
-export const readLimit: Read<Limit> = (r) => {
-  const l = limitFields(r);
-  need(l.comparison === atOrBelow || l.comparison === atOrAbove, "comparison is neither 1 nor 2");
-  return l;
-};
+export type Limit = Of<typeof readLimit>;
+export const readLimit = checked(tuple({ comparison: int, value: milli }), (l) =>
+  need(l.comparison === atOrBelow || l.comparison === atOrAbove, "comparison is neither 1 nor 2"),
+);
 
 /** What the digests of a trace depend on. */
 export interface Spec {
@@ -51,7 +44,7 @@ export const readDigest = tuple({
   max: int,
   sum: big, // Σ value·ms
   kin: big, // Σ ms·kinetic(value), for Cel
-  limits: list(readExcess),
+  excess: list(readExcess), // one for each limit
 });
 
 export function span(d: Digest): number {
@@ -62,21 +55,10 @@ export function isBeyond(l: Limit, v: number): boolean {
   return l.comparison === atOrBelow ? v <= l.value : v >= l.value;
 }
 
-/** The digest's CBOR, which node hashes are over. */
-export function encodeDigest(d: Digest): number[] {
-  const out = arrayHead(8);
-  for (const n of [d.t0, d.t1, d.covered, d.min, d.max, d.sum, d.kin]) out.push(...encodeInt(n));
-  out.push(...arrayHead(d.limits.length));
-  for (const l of d.limits) {
-    out.push(...arrayHead(4));
-    for (const n of [l.total, l.prefix, l.suffix, l.longest]) out.push(...encodeInt(n));
-  }
-  return out;
-}
+/** The digest's CBOR, which node hashes are over; its members have the order of readDigest. */
+export const encodeDigest = (d: Digest): number[] => encode(d);
 
-export function sameDigest(a: Digest, b: Digest): boolean {
-  return String(encodeDigest(a)) === String(encodeDigest(b));
-}
+export const sameDigest = (a: Digest, b: Digest): boolean => String(encode(a)) === String(encode(b));
 
 function bounded(n: bigint): bigint {
   need(n <= maxInt64 && n >= -maxInt64, "aggregate over its integer bound");
@@ -89,44 +71,36 @@ function bounded(n: bigint): bigint {
  */
 export function leafDigest(s: Spec, prev: number, times: number[], values: number[]): Digest {
   need(times.length > 0 && times.length === values.length, "times and values make no block");
-  if (prev < 0) prev = times[0] - 1; // the first reading of a trace covers one millisecond
-  const zero = BigInt(0);
-  const d: Digest = { t0: 0, t1: times[times.length - 1], covered: 0, min: values[0], max: values[0], sum: zero, kin: zero, limits: [] };
-  for (let j = 0; j < s.limits.length; j++) d.limits.push({ total: 0, prefix: 0, suffix: 0, longest: 0 });
-  const runs = s.limits.map(() => -1); // where the present run began
-  times.forEach((t, i) => {
-    const v = values[i];
-    need(t > prev && t <= maxTime && prev >= 0, "times do not increase within 48 bits");
-    const from = Math.max(prev, t - 2 * s.nominal);
-    if (i === 0) d.t0 = from;
-    const cover = t - from;
-    d.covered += cover;
-    d.min = Math.min(d.min, v);
-    d.max = Math.max(d.max, v);
-    d.sum = bounded(d.sum + BigInt(v) * BigInt(cover));
-    if (s.unit === "Cel") d.kin = bounded(d.kin + BigInt(kinetic(v)) * BigInt(cover));
-    s.limits.forEach((l, j) => {
-      const e = d.limits[j];
-      if (!isBeyond(l, v)) {
-        runs[j] = -1;
-        return;
-      }
-      e.total += cover;
-      if (runs[j] < 0) runs[j] = from;
-      const run = t - runs[j];
-      e.longest = Math.max(e.longest, run);
-      if (runs[j] === d.t0) e.prefix = run;
-      if (i === times.length - 1) e.suffix = run;
-    });
-    prev = t;
-  });
-  return d;
+  let before = prev < 0 ? times[0] - 1 : prev; // the first reading of a trace covers one millisecond
+  return times
+    .map((t1, i) => {
+      const v = values[i];
+      need(t1 > before && t1 <= maxTime && before >= 0, "times do not increase within 48 bits");
+      const t0 = Math.max(before, t1 - 2 * s.nominal);
+      const covered = t1 - t0;
+      const ms = BigInt(covered);
+      before = t1;
+      return {
+        t0,
+        t1,
+        covered,
+        min: v,
+        max: v,
+        sum: bounded(BigInt(v) * ms),
+        kin: s.unit === "Cel" ? bounded(BigInt(kinetic(v)) * ms) : 0n,
+        excess: s.limits.map((l) => {
+          const n = isBeyond(l, v) ? covered : 0;
+          return { total: n, prefix: n, suffix: n, longest: n };
+        }),
+      };
+    })
+    .reduce(merge);
 }
 
 /** Joins the digests of two adjacent spans of one trace. */
 export function merge(l: Digest, r: Digest): Digest {
   need(r.t0 >= l.t1, `span beginning at ${r.t0} ms overlaps the one ending at ${l.t1} ms`);
-  need(l.limits.length === r.limits.length, "digests are not of one trace");
+  need(l.excess.length === r.excess.length, "digests are not of one trace");
   const gap = r.t0 - l.t1;
   return {
     t0: l.t0,
@@ -136,8 +110,8 @@ export function merge(l: Digest, r: Digest): Digest {
     max: Math.max(l.max, r.max),
     sum: bounded(l.sum + r.sum),
     kin: bounded(l.kin + r.kin),
-    limits: l.limits.map((a, i) => {
-      const b = r.limits[i];
+    excess: l.excess.map((a, i) => {
+      const b = r.excess[i];
       const e = { total: a.total + b.total, prefix: a.prefix, suffix: b.suffix, longest: Math.max(a.longest, b.longest) };
       if (a.suffix > 0 && b.prefix > 0) {
         // Unmeasured time between two readings beyond counts into the run.
@@ -159,8 +133,8 @@ export function checkDigest(d: Digest): void {
   need(covered > 0 && covered <= length, `${covered} ms covered of a span of ${length}`);
   need(min <= max && min === (min | 0) && max === (max | 0), "minimum and maximum are impossible");
   need(within(d.sum, min, max, covered) && d.sum >= -maxInt64, "sum is impossible");
-  need(d.kin >= BigInt(0) && d.limits.length <= 8, "digest out of bounds");
-  for (const { total, prefix, suffix, longest } of d.limits) {
+  need(d.kin >= 0n && d.excess.length <= 8, "digest out of bounds");
+  for (const { total, prefix, suffix, longest } of d.excess) {
     const whole = longest === length;
     need(
       Math.min(total, prefix, suffix) >= 0 &&
@@ -177,13 +151,13 @@ export function checkDigest(d: Digest): void {
 
 /** Throws when no readings of the spec's channel could have the digest. */
 export function checkDigestOf(s: Spec, d: Digest): void {
-  need(d.limits.length === s.limits.length, "digest has not the limits of the plan's channel entry");
+  need(d.excess.length === s.limits.length, "digest has not the limits of the plan's channel entry");
   checkDigest(d);
   const [lo, hi] = s.unit === "Cel" ? [kinetic(d.min), kinetic(d.max)] : [0, 0];
   need(within(d.kin, lo, hi, d.covered), "kinetic sum is impossible");
   s.limits.forEach((l, i) => {
     const extreme = l.comparison === atOrBelow ? d.min : d.max;
-    need(isBeyond(l, extreme) === d.limits[i].total > 0, `time beyond limit ${l.value} and extreme ${extreme} disagree`);
+    need(isBeyond(l, extreme) === d.excess[i].total > 0, `time beyond limit ${l.value} and extreme ${extreme} disagree`);
   });
 }
 
@@ -205,13 +179,11 @@ export function kinetic(milliCel: number): number {
 export function meanKinetic(d: Digest): number {
   const mean = Number(d.kin) / 1000 / d.covered;
   const v = (1 / (1 / reference - Math.log(mean) / activation) - 273.15) * 100;
-  return (v < 0 ? -Math.round(-v) : Math.round(v)) + 0; // halves away from zero, and never −0
+  return Math.sign(v) * Math.round(Math.abs(v)) + 0; // halves away from zero, and never −0
 }
 
 /** The time-weighted mean in thousandths of the unit, halves away from zero, exactly. */
 export function mean(d: Digest): number {
   const c = BigInt(d.covered);
-  const n = d.sum < BigInt(0) ? -d.sum : d.sum;
-  const q = (n * BigInt(2) + c) / (c * BigInt(2));
-  return Number(d.sum < BigInt(0) ? -q : q);
+  return Number((2n * d.sum + (d.sum < 0n ? -c : c)) / (2n * c));
 }

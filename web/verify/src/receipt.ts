@@ -2,23 +2,19 @@
 // ledger entry is in the tree whose root the log signed.
 
 import { equal } from "./bytes.ts";
-import { bytes, decode, hash, int, list, struct, textOf, tuple, uint53, type Of, type Read } from "./cbor.ts";
+import { bytes, decode, hash, int, list, struct, take, textOf, tuple, uint53, type Of, type Read } from "./cbor.ts";
 import { need } from "./fail.ts";
 import { EdDSA, verifySignature, type Key } from "./key.ts";
 import type { Checkpoint } from "./note.ts";
 import { short, sigStructure } from "./statement.ts";
 import { rootFromPath } from "./tree.ts";
 
-const headerFields = struct({
-  alg: [1, int],
-  kid: [4, hash],
-  claims: [15, struct({ iss: [1, textOf(0, 256)], iat: [6, uint53] })], // origin, Unix seconds
-  vds: [395, int],
-});
+// Origin and Unix seconds are the claims.
+const readHeader = struct({ alg: int, kid: hash, claims: struct({ iss: textOf(0, 256), iat: uint53 }, [1, 6]), vds: int }, [1, 4, 15, 395]);
 
 /** What a receipt's protected header says. */
-function parseHeader(data: Uint8Array): Of<typeof headerFields> {
-  const h = decode(data, headerFields);
+function parseHeader(data: Uint8Array): Of<typeof readHeader> {
+  const h = decode(data, readHeader);
   need(h.alg === EdDSA, `receipt of algorithm ${h.alg}, want EdDSA`);
   need(h.vds === 1, "receipt is not of the RFC 9162 profile");
   return h;
@@ -46,9 +42,9 @@ export interface Receipt extends RootSignature {
   path: Uint8Array[];
 }
 
-const readProofs = struct({ proofs: [396, struct({ inclusion: [-1, list(bytes)] })] });
+const readProofs = struct({ proofs: struct({ inclusion: list(bytes) }, [-1]) }, [396]);
 const readInclusion = tuple({ size: uint53, index: uint53, path: list(hash, 0, 64) });
-const detached: Read<void> = (r) => need(r.take(0xf6), "receipt has a payload");
+const detached: Read<void> = () => need(take(0xf6), "receipt has a payload");
 const readEnvelope = tuple({ header: bytes, unprotected: readProofs, payload: detached, signature: bytes });
 
 /** Decodes a receipt in the one form that the wire format gives it. */

@@ -6,12 +6,15 @@ import {
   between,
   bytes,
   bytesOf,
+  checked,
   decode,
   hash,
   int,
+  items,
   list,
   nonEmpty,
   optional,
+  peek,
   sized,
   struct,
   time,
@@ -23,105 +26,88 @@ import {
   type Read,
 } from "./cbor.ts";
 import { maxTime, milli } from "./digest.ts";
-import { need } from "./fail.ts";
+import { about, fail, need } from "./fail.ts";
 import { label, name, type Frame } from "./payload.ts";
 import { checkHead, readHead, readStart } from "./trace.ts";
 import { verifyInclusion } from "./tree.ts";
 
-const readGaps: Read<number[]> = (r) => {
-  if (r.peek() !== 4) return [r.int()];
-  const gaps = list(int)(r);
-  need(gaps.length > 1, "list of fewer than two gaps");
-  return gaps;
-};
+const readGapList = checked(list(int), (gaps) => need(gaps.length > 1, "list of fewer than two gaps"));
+const readGaps: Read<number[]> = () => (peek() === 4 ? readGapList() : [int()]);
 
 /** The readings of one channel in one frame; times in ms. */
-export type Block = Of<typeof blockFields>;
-const blockFields = struct({
-  channel: [1, name],
-  prev: [2, time, optional], // of the trace's reading before
-  first: [3, time],
-  gaps: [4, readGaps, optional], // between readings; one when they are all equal
-  values: [5, list(milli, 1)],
-  raw: [6, bytesOf(1, 65536), nonEmpty],
-});
-
-const readBlock: Read<Block> = (r) => {
-  const b = blockFields(r);
-  const { gaps } = b;
-  const n = b.values.length - 1;
-  need(b.first > (b.prev ?? 0), "block times do not increase");
-  need(gaps === undefined ? n === 0 : gaps.length === n || (gaps.length === 1 && n > 0), "values and gaps do not go together");
-  if (gaps === undefined) return b;
-  need(gaps.length === 1 || gaps.some((g) => g !== gaps[0]), "equal gaps written as a list");
-  let end = b.first;
-  for (let i = 0; i < n; i++) {
-    const g = gaps[gaps.length === 1 ? 0 : i];
-    end += g;
-    need(g > 0 && end <= maxTime, "gap out of bounds");
-  }
-  return b;
-};
+export type Block = Of<typeof readBlock>;
+const readBlock = checked(
+  struct({
+    channel: name,
+    prev: optional(time), // of the trace's reading before
+    first: time,
+    gaps: optional(readGaps), // between readings; one when they are all equal
+    values: list(milli, 1),
+    raw: nonEmpty(bytesOf(1, 65536)),
+  }),
+  (b) => {
+    const { gaps } = b;
+    const n = b.values.length - 1;
+    need(b.first > (b.prev || 0), "block times do not increase");
+    need(gaps ? n > 0 && (gaps.length === 1 || gaps.length === n) : n === 0, "values and gaps do not go together");
+    need(!gaps || gaps.length === 1 || gaps.some((g) => g !== gaps[0]), "equal gaps written as a list");
+    blockTimes(b).reduce((before, t) => {
+      need(t > before && t <= maxTime, "gap out of bounds");
+      return t;
+    });
+  },
+);
 
 /** The times of a block's readings in ms. */
-export function blockTimes(b: Block): number[] {
-  let t = b.first;
-  return b.values.map((_, i) => {
-    if (i > 0) t += b.gaps!.length === 1 ? b.gaps![0] : b.gaps![i - 1];
-    return t;
-  });
+export function blockTimes({ first, gaps, values }: { first: number; gaps?: number[]; values: number[] }): number[] {
+  let t = first;
+  return values.map((_, i) => (i > 0 ? (t += gaps![gaps!.length === 1 ? 0 : i - 1]) : t));
 }
 
 /** The state of a channel's trace after this frame's block. */
-export type HeadRecord = Of<typeof headFields>;
-const headFields = struct({ channel: [1, name], head: [2, readHead], start: [3, readStart, optional] });
-
-const readHeadRecord: Read<HeadRecord> = (r) => {
-  const h = headFields(r);
+export type HeadRecord = Of<typeof readHeadRecord>;
+const readHeadRecord = checked(struct({ channel: name, head: readHead, start: optional(readStart) }), (h) => {
   const { start, head } = h;
-  need(start === undefined || (start.channel === h.channel && equal(start.hash, head.start)), "trace start is not the one the head names");
+  need(!start || (start.channel === h.channel && equal(start.hash, head.start)), "trace start is not the one the head names");
   checkHead(head);
-  return h;
-};
+});
 
 /** One tag seen by one antenna over a span. */
-export type Sighting = Of<typeof sightingFields>;
+export type Sighting = Of<typeof readSighting>;
 const tag = bytesOf(4, 64);
-const sightingFields = struct({
-  antenna: [1, name],
-  epc: [2, tag],
-  tid: [3, tag, optional],
-  first: [4, time],
-  last: [5, time],
-  reads: [6, between(1, 4294967295)],
-  rssi: [7, between(-200, 100), optional], // strongest, dBm
-});
-
-const readSighting: Read<Sighting> = (r) => {
-  const s = sightingFields(r);
-  need(s.first <= s.last, "sighting out of bounds");
-  return s;
-};
+const readSighting = checked(
+  struct({
+    antenna: name,
+    epc: tag,
+    tid: optional(tag),
+    first: time,
+    last: time,
+    reads: between(1, 4294967295),
+    rssi: optional(between(-200, 100)), // strongest, dBm
+  }),
+  (s) => {
+    need(s.first <= s.last, "sighting out of bounds");
+  },
+);
 
 /** An event on the device itself. */
-export type Happening = Of<typeof happeningFields>;
-const happeningFields = struct({
-  type: [1, between(1, 14)],
-  at: [2, time],
-  subject: [3, name, nonEmpty],
-  until: [4, time, optional],
-  count: [5, uint32, nonEmpty],
-  code: [6, between(0, 65535), optional],
-  raw: [7, bytesOf(1, 1024), nonEmpty],
-  seqs: [8, tuple({ from: uint53, to: uint53 }), optional],
-  words: [9, label, nonEmpty],
-});
-
-const readHappening: Read<Happening> = (r) => {
-  const h = happeningFields(r);
-  need((h.until ?? h.at) >= h.at && (!h.seqs || h.seqs.from <= h.seqs.to), "happening out of bounds");
-  return h;
-};
+export type Happening = Of<typeof readHappening>;
+const readHappening = checked(
+  struct({
+    type: between(1, 14),
+    at: time,
+    subject: nonEmpty(name),
+    until: optional(time),
+    count: nonEmpty(uint32),
+    code: optional(between(0, 65535)),
+    raw: nonEmpty(bytesOf(1, 1024)),
+    seqs: optional(tuple({ from: uint53, to: uint53 })),
+    words: nonEmpty(label),
+  }),
+  (h) => {
+    need(!(h.until! < h.at) && (!h.seqs || h.seqs.from <= h.seqs.to), "happening out of bounds");
+  },
+);
 
 /** A record without its salt: exactly one of these is there. */
 export interface Body {
@@ -131,27 +117,24 @@ export interface Body {
   happening?: Happening;
 }
 
+const bodies: Read<Body>[] = [
+  () => ({ block: readBlock() }),
+  () => ({ head: readHeadRecord() }),
+  () => ({ sighting: readSighting() }),
+  () => ({ happening: readHappening() }),
+];
+
 /** Reads the body of a record of a kind. */
 export function readBody(kind: number): Read<Body> {
-  switch (kind) {
-    case 1:
-      return (r) => ({ block: readBlock(r) });
-    case 2:
-      return (r) => ({ head: readHeadRecord(r) });
-    case 3:
-      return (r) => ({ sighting: readSighting(r) });
-    case 4:
-      return (r) => ({ happening: readHappening(r) });
-  }
-  throw new Error(`record kind ${kind} is not one this version knows`);
+  return bodies[kind - 1] || fail(`record kind ${kind} is not one this version knows`);
 }
 
 const salt = sized(16);
 
-const readRecord: Read<Body> = (r) => {
-  need(r.items(4) === 3, "malformed record");
-  salt(r);
-  return readBody(r.uint())(r);
+const readRecord: Read<Body> = () => {
+  need(items(4) === 3, "malformed record");
+  salt();
+  return readBody(uint())();
 };
 
 /** Decodes a record and drops its salt. */
@@ -165,10 +148,6 @@ export const readDisclosed = tuple({ index: uint, record: bytes, path: list(hash
 
 /** Checks a disclosed record against the frame that signed it. */
 export function openRecord(d: Disclosed, f: Pick<Frame, "count" | "root">): Body {
-  try {
-    verifyInclusion(d.record, d.index, f.count, f.root, d.path);
-  } catch (e) {
-    throw new Error(`record ${d.index} of ${f.count}: ${(e as Error).message}`);
-  }
+  about(`record ${d.index} of ${f.count}`, () => verifyInclusion(d.record, d.index, f.count, f.root, d.path));
   return openBody(d.record);
 }

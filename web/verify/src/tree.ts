@@ -2,7 +2,7 @@
 // points that every proof of the wire format has as its shape (sections 4, 6).
 // Sizes go to 2^53, so halves are taken by division, never by 32-bit shifts.
 
-import { equal } from "./bytes.ts";
+import { concat, equal } from "./bytes.ts";
 import { need } from "./fail.ts";
 import { leafHash, nodeHash, sha256 } from "./hash.ts";
 
@@ -17,7 +17,7 @@ export function split(n: number): number {
 
 /** The tree hash over encoded records; of none, the hash of nothing. */
 export function treeRoot(records: Uint8Array[]): Uint8Array {
-  if (records.length === 0) return sha256(new Uint8Array(0));
+  if (records.length === 0) return sha256(concat());
   const fold = (lo: number, hi: number): Uint8Array => {
     if (hi - lo === 1) return leafHash(records[lo]);
     const mid = lo + split(hi - lo);
@@ -31,27 +31,25 @@ export function treeRoot(records: Uint8Array[]): Uint8Array {
  * size may be bigints: a chain's evidence gives numbers that nobody signed.
  */
 export function rootFromPath(leaf: Uint8Array, index: number | bigint, size: number | bigint, path: Uint8Array[]): Uint8Array {
-  const zero = BigInt(0);
-  const one = BigInt(1);
   let at = BigInt(index);
-  let last = BigInt(size) - one;
+  let last = BigInt(size) - 1n;
   need(at <= last, `index is beyond size: ${index} >= ${size}`);
   let r = leafHash(leaf);
   for (const p of path) {
-    need(last > zero, wrongSize);
-    if ((at & one) === one || at === last) {
+    need(last > 0n, wrongSize);
+    if (at & 1n || at === last) {
       r = nodeHash(p, r);
-      while (at > zero && (at & one) === zero) {
-        at >>= one;
-        last >>= one;
+      while (at > 0n && !(at & 1n)) {
+        at >>= 1n;
+        last >>= 1n;
       }
     } else {
       r = nodeHash(r, p);
     }
-    at >>= one;
-    last >>= one;
+    at >>= 1n;
+    last >>= 1n;
   }
-  need(last === zero, wrongSize);
+  need(last === 0n, wrongSize);
   return r;
 }
 
@@ -90,32 +88,32 @@ export function verifyTreeConsistency(older: number, newer: number, oldRoot: Uin
 }
 
 /** Subtrees of one tree by their spans, and how two neighbours join. */
-export class Forest<T> {
-  private readonly trees = new Map<string, T>();
-
-  constructor(private readonly join: (l: T, r: T) => T) {}
-
-  set(lo: number, hi: number, t: T): void {
-    this.trees.set(lo + "," + hi, t);
-  }
-
+export interface Forest<T> {
+  set(lo: number, hi: number, t: T): void;
   /** The root over leaves [lo, hi), which known subtrees must tile. */
-  build(lo: number, hi: number): T {
-    let t = this.trees.get(lo + "," + hi);
-    if (t === undefined) {
+  build(lo: number, hi: number): T;
+}
+
+export function forest<T extends object>(join: (l: T, r: T) => T): Forest<T> {
+  const trees = new Map<string, T>();
+  const set = (lo: number, hi: number, t: T): void => void trees.set(lo + "," + hi, t);
+  const build = (lo: number, hi: number): T => {
+    let t = trees.get(lo + "," + hi);
+    if (!t) {
       need(hi - lo > 1, `proof is not cut at ${hi}`);
       const mid = lo + split(hi - lo);
-      t = this.join(this.build(lo, mid), this.build(mid, hi));
-      this.set(lo, hi, t);
+      t = join(build(lo, mid), build(mid, hi));
+      set(lo, hi, t);
     }
     return t;
-  }
+  };
+  return { set, build };
 }
 
 /** Calls piece for the maximal subtrees of size leaves that no cut point splits, left to right. */
 export function walk(size: number, cuts: number[], piece: (lo: number, hi: number) => void): void {
   const sorted = cuts.slice().sort((a, b) => a - b);
-  need(sorted.length === 0 || (sorted[0] >= 0 && sorted[sorted.length - 1] <= size), `cut point beyond a tree of ${size}`);
+  need(!sorted.some((n) => n < 0 || n > size), `cut point beyond a tree of ${size}`);
   let next = 0; // the first cut that may lie within what is still to come
   const go = (lo: number, hi: number): void => {
     while (sorted[next] <= lo) next++;
@@ -143,17 +141,17 @@ export function openMulti(
     need(index < size && (i === 0 || index > leaves[i - 1].index), "index is beyond the tree or not ascending");
     cuts.push(index, index + 1);
   });
-  const forest = new Forest(nodeHash);
+  const known = forest(nodeHash);
   let shown = 0;
   let used = 0;
   walk(size, cuts, (lo, hi) => {
     if (hi - lo === 1 && shown < leaves.length && leaves[shown].index === lo) {
-      forest.set(lo, hi, leaves[shown++].hash);
+      known.set(lo, hi, leaves[shown++].hash);
     } else {
       need(used < proof.length, "multi-proof has too few hashes");
-      forest.set(lo, hi, proof[used++]);
+      known.set(lo, hi, proof[used++]);
     }
   });
   need(used === proof.length, "multi-proof has hashes too many");
-  return (n) => forest.build(0, n);
+  return (n) => known.build(0, n);
 }

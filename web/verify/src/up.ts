@@ -2,7 +2,6 @@
 // their records give the root that the frame signs. No passport has one; they
 // are here so that every golden case is judged twice.
 
-import { hmac } from "@noble/hashes/hmac.js";
 import { compare, concat, equal, utf8 } from "./bytes.ts";
 import { bytes, bytesHead, decode, encodeInt, list, one, sized, tuple, uint } from "./cbor.ts";
 import { need } from "./fail.ts";
@@ -40,14 +39,20 @@ export function checkUp(data: Uint8Array): void {
   need(blocks.length === heads.length && blocks.every((b, i) => equal(b, heads[i])), outOfOrder);
   const records = up.bodies.map(({ kind, body }, i) => {
     const salt = hkdf(up.seed, i);
-    return concat(Uint8Array.from([0x83, ...bytesHead(16)]), salt, Uint8Array.from(encodeInt(kind)), body);
+    return concat([0x83], bytesHead(16), salt, encodeInt(kind), body);
   });
   need(equal(treeRoot(records), frame.root), words);
 }
 
-/** The salt of record i: HKDF-SHA256 without salt, 16 bytes, which is one block. */
+/** The salt of record i: HKDF-SHA256 (RFC 5869) without salt, 16 bytes, which is one block. */
 function hkdf(seed: Uint8Array, i: number): Uint8Array {
-  const key = hmac(sha256, new Uint8Array(32), seed);
-  const info = Uint8Array.of((i >>> 24) & 255, (i >>> 16) & 255, (i >>> 8) & 255, i & 255, 1);
-  return hmac(sha256, key, concat(utf8("trailmark record"), info)).subarray(0, 16);
+  const key = hmac(new Uint8Array(32), seed);
+  const info = [(i >>> 24) & 255, (i >>> 16) & 255, (i >>> 8) & 255, i & 255, 1];
+  return hmac(key, concat(utf8("trailmark record"), info)).subarray(0, 16);
+}
+
+/** HMAC-SHA256 (RFC 2104) with a key of 32 bytes. */
+function hmac(key: Uint8Array, message: Uint8Array): Uint8Array {
+  const pad = (v: number): Uint8Array => concat(key, new Uint8Array(32)).map((b) => b ^ v);
+  return sha256(concat(pad(0x5c), sha256(concat(pad(0x36), message))));
 }

@@ -13,7 +13,7 @@ import { readPayload, type Kind } from "./payload.ts";
 import { parseReceipt, verifyReceipt } from "./receipt.ts";
 import { blockTimes, openBody, openRecord, readBody } from "./record.ts";
 import { parseStatement, verifyStatement } from "./statement.ts";
-import { Opened, readHead, readNodes, readRange, verifyConsistency } from "./trace.ts";
+import { openRange, readHead, readNodes, readRange, verifyConsistency } from "./trace.ts";
 import { checkUp } from "./up.ts";
 
 /** One golden case. */
@@ -29,6 +29,13 @@ export interface Judged {
   error?: string; // why it was refused
   wrong?: string; // what a good case must give besides, and did not
   crash?: string; // an error that no refusal is: a fault of this code
+}
+
+/** What this verifier says of a file; the code only of a passport. */
+export interface Answer {
+  ok: boolean;
+  code?: string;
+  error?: string;
 }
 
 /** Reads a case; throws when the file is none. */
@@ -62,8 +69,8 @@ export function judge(text: string): Judged {
   return out;
 }
 
-/** What this verifier says of a file of a corpus; the code only of a passport. */
-export function judgeFile(kind: string, data: Uint8Array, trust: Uint8Array, at: number): { ok: boolean; code?: string; error?: string } {
+/** Judges a file of a corpus. */
+export function judgeFile(kind: string, data: Uint8Array, trust: Uint8Array, at: number): Answer {
   try {
     switch (kind) {
       case "statement": {
@@ -88,7 +95,9 @@ export function judgeFile(kind: string, data: Uint8Array, trust: Uint8Array, at:
     }
   } catch (e) {
     if (e instanceof TypeError || e instanceof RangeError) throw e;
-    return { ok: false, error: (e as Error).message, ...(e instanceof Refusal && { code: e.code }) };
+    const refused: Answer = { ok: false, error: (e as Error).message };
+    if (e instanceof Refusal) refused.code = e.code;
+    return refused;
   }
   return { ok: true };
 }
@@ -195,7 +204,7 @@ class Judge {
         const w = this.c.header.has("window") ? this.words("window").map(Number) : undefined;
         return () => {
           const r = decode(body, readRange);
-          const opened = new Opened(
+          const opened = openRange(
             r,
             spec,
             head,

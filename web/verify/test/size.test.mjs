@@ -5,18 +5,18 @@ import test from "node:test";
 import { gzipSync } from "node:zlib";
 import { bare, dist } from "../testkit/engine.mjs";
 
-const kb = 1024;
-
-for (const [name, packed, plain] of [
-  ["verify-slim.js", 30 * kb, 60 * kb],
-  ["verify.js", 70 * kb, 98 * kb],
+// Bytes, minified, and with gzip. The slim one has Ed25519 and CometBFT only: of
+// P-256 keys and contracts it says Unsupported, which is neither yes nor no.
+for (const [name, plain, packed] of [
+  ["verify-slim.js", 30 * 1024, 15_000],
+  ["verify.js", 70 * 1024, 26_000],
 ]) {
   test(`${name} is small`, (t) => {
     const size = Buffer.byteLength(dist(name));
     const gzip = gzipSync(dist(name), { level: 9 }).length;
     t.diagnostic(`${size} bytes minified, ${gzip} with gzip`);
-    assert.ok(gzip < packed, `${gzip} bytes with gzip, want under ${packed}`);
     assert.ok(size < plain, `${size} bytes, want under ${plain}`);
+    assert.ok(gzip < packed, `${gzip} bytes with gzip, want under ${packed}`);
   });
 
   test(`${name} needs nothing but ECMAScript`, () => {

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { createContext, runInContext, runInThisContext, Script } from "node:vm";
 import { build } from "esbuild";
-import { anywhere } from "../../esbuild.mjs";
+import { modules } from "../../esbuild.mjs";
 
 const root = new URL("../../", import.meta.url);
 
@@ -40,11 +40,9 @@ export const load = (...entries) => loadFor([], ...entries);
 export async function loadFor(conditions, ...entries) {
   const contents = entries.map((e) => `export * from "./src/${e}";`).join("\n");
   const { outputFiles } = await build({
-    ...anywhere,
-    minify: false,
+    ...modules,
     conditions,
     stdin: { contents, resolveDir: new URL("verify/", root).pathname, loader: "ts" },
-    format: "esm",
     write: false,
   });
   return import("data:text/javascript;base64," + Buffer.from(outputFiles[0].contents).toString("base64"));

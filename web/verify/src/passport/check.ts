@@ -1,28 +1,28 @@
 // A verification under way: what each step leaves for the later ones.
 
 import { equal } from "../bytes.ts";
-import { Unsupported } from "../key.ts";
 import type { Body, Sighting } from "../record.ts";
 import type { Channel as PlanChannel, Frame, Identity, Plan, Zone } from "../payload.ts";
 import type { Checkpoint as Opened } from "../note.ts";
 import type { Statement } from "../statement.ts";
 import type { Revoked } from "./ledgers.ts";
-import type { Anchor, Evidence, Passport, Trust } from "./format.ts";
-import { Refusal, type Bound, type Code, type Device, type Product, type Verdict } from "./verdict.ts";
+import type { Evidence, Passport, Trust } from "./format.ts";
+import type { AnchorFacts, Bound, Code, Device, Product, Verdict } from "./verdict.ts";
 
 export interface Check {
+  failing: Code; // what the passport is refused with if the present step throws
   passport: Passport;
   trust: Trust;
   at: number; // ms, what ages are counted from
   verdict: Verdict;
-  ledgers: LedgerState[];
+  states: LedgerState[]; // of the ledgers
   evidence: Proven[];
   plans: Map<string, Planned>; // by statement id
   revoked: Revoked[];
   erased: Erased[];
   product?: Product;
-  devices: Map<string, Device>;
-  sightings: Placed[];
+  signers: Map<string, Device>; // of frames, by key
+  placed: Placed[]; // sightings
   stays: Stay[]; // of each leg
 }
 
@@ -30,7 +30,7 @@ export interface Check {
 export interface LedgerState {
   newest: Opened;
   older: Opened[];
-  anchors: (Anchor & { size: number; checked: boolean })[]; // ascending by size
+  anchors: { facts: AnchorFacts; block: Uint8Array }[]; // ascending by size
 }
 
 /** A statement whose place and signature stand. */
@@ -69,41 +69,24 @@ export interface Erased {
   n: number;
 }
 
-/** Runs a step; whatever it throws becomes a refusal of this code. */
-export function must<T>(code: Code, step: () => T): T {
-  try {
-    return step();
-  } catch (e) {
-    if (e instanceof Refusal || e instanceof Unsupported) throw e;
-    throw new Refusal(code, (e as Error).message);
-  }
-}
+export const none: Bound = { time: 0, proof: "none" };
 
-/** Throws a refusal of this code unless ok. */
-export function hold(ok: boolean, code: Code, words: string): asserts ok {
-  if (!ok) throw new Refusal(code, words);
-}
-
-export const none = (): Bound => ({ time: 0, proof: "none" });
-
-function boundOf(a: LedgerState["anchors"][0]): Bound {
-  return { time: a.time, proof: a.checked ? "proven" : "declared" };
-}
+const boundOf = ({ time, checked }: AnchorFacts): Bound => ({ time, proof: checked ? "proven" : "declared" });
 
 /** The bound that the first anchor of a ledger that holds an entry gives. */
 export function covering(c: Check, place: Evidence["place"]): Bound {
-  const a = c.ledgers[place.ledger].anchors.find((a) => a.size > place.index);
-  return a ? boundOf(a) : none();
+  const a = c.states[place.ledger].anchors.find((a) => a.facts.size > place.index);
+  return a ? boundOf(a.facts) : none;
 }
 
 /** The bound of the block that a frame names, if an anchor shown here is in it. */
 export function naming(c: Check, after: Frame["after"]): Bound {
-  let best = none();
+  let best = none;
   if (!after || after.chain === "") return best;
-  for (const l of c.ledgers) {
-    for (const a of l.anchors) {
-      const is = a.chain === after.chain && a.height === after.height && equal(a.block, after.block);
-      if (is && best.proof !== "proven") best = boundOf(a);
+  for (const { anchors } of c.states) {
+    for (const { facts, block } of anchors) {
+      const is = facts.chain === after.chain && facts.height === after.height && equal(block, after.block);
+      if (is && best.proof !== "proven") best = boundOf(facts);
     }
   }
   return best;

@@ -4,12 +4,13 @@
 // voting power signed a block that holds exactly this note.
 
 import { compare, concat, equal, hex, utf8 } from "../bytes.ts";
-import { between, big, bytesHead, bytesOf, decode, hash, list, one, sized, tuple, uint, uint32, type Of } from "../cbor.ts";
+import { between, big, bytesHead, bytesOf, decode, hash, list, maxInt, one, sized, tuple, uint, uint32, type Of } from "../cbor.ts";
 import { edPublicKey, edVerify, type EdPoint } from "../ed25519.ts";
-import { need } from "../fail.ts";
+import { fail, need } from "../fail.ts";
 import { sha256 } from "../hash.ts";
 import { rootFromPath, treeRoot } from "../tree.ts";
-import { comet, type Anchor, type Chain } from "./format.ts";
+import type { Anchor, Chain } from "./format.ts";
+import { comet } from "./kinds.ts";
 
 const maxBytes = 16384; // of evidence, and of a note
 const forBlock = 2;
@@ -27,7 +28,7 @@ const readVote = tuple({
 type Proof = Of<typeof readProof>;
 const readProof = tuple({
   version: one,
-  height: between(1, Number.MAX_SAFE_INTEGER),
+  height: between(1, maxInt),
   round: between(0, 2147483647),
   header: list(bytesOf(0, 128), 14, 14),
   parts: uint32,
@@ -54,8 +55,8 @@ export function verifyComet(chain: Chain, note: Uint8Array, evidence: Uint8Array
   const set = validators(chain);
   const e = decode(evidence, readProof, maxBytes);
   const block = blockHash(e, id, set, note);
-  let signed = BigInt(0);
-  let power = BigInt(0);
+  let signed = 0n;
+  let power = 0n;
   for (const v of set) power += BigInt(v.power);
   e.votes.forEach((v, i) => {
     need(v.validator < set.length && (i === 0 || v.validator > e.votes[i - 1].validator), "votes are not of the pinned set, rising");
@@ -63,7 +64,7 @@ export function verifyComet(chain: Chain, note: Uint8Array, evidence: Uint8Array
     need(edVerify(point, key, signBytes(e, id, block, v), v.signature), "vote carries a wrong signature");
     if (v.flag === forBlock) signed += BigInt(power);
   });
-  need(signed * BigInt(3) > power * BigInt(2), "block is not signed by over two thirds");
+  need(signed * 3n > power * 2n, "block is not signed by over two thirds");
   return { chain: chain.id, kind: comet, height: e.height, block, time: medianTime(e, set) };
 }
 
@@ -81,66 +82,61 @@ function validators(chain: Chain): Validator[] {
 
 /** The hash of the block, if it is of this chain, height and set and holds the anchor of note. */
 function blockHash(e: Proof, id: Uint8Array, set: Validator[], note: Uint8Array): Uint8Array {
-  const tx = [0x85, 1, 1, ...bytesHead(note.length), ...note, ...bytesHead(32), ...e.submitter, ...bytesHead(64), ...e.signature];
-  const data = rootFromPath(sha256(Uint8Array.from(tx)), e.index, e.total, e.aunts);
-  const simple = set.map((v) => Uint8Array.from([...field(1, field(1, [...v.key])), ...number(2, v.power)]));
-  const want = [
-    [1, field(1, [...id])],
+  const tx = concat([0x85, 1, 1], bytesHead(note.length), note, bytesHead(32), e.submitter, bytesHead(64), e.signature);
+  const data = rootFromPath(sha256(tx), e.index, e.total, e.aunts);
+  const simple = set.map((v) => concat(field(1, field(1, v.key)), number(2, v.power)));
+  const want: [number, Uint8Array][] = [
+    [1, field(1, id)],
     [2, number(1, e.height)],
-    [6, field(1, [...data])],
-    [7, field(1, [...treeRoot(simple)])],
-  ] as const;
-  for (const [i, b] of want) need(equal(e.header[i], Uint8Array.from(b)), "block is not of this chain, height or set, or lacks the note");
+    [6, field(1, data)],
+    [7, field(1, treeRoot(simple))],
+  ];
+  for (const [i, b] of want) need(equal(e.header[i], b), "block is not of this chain, height or set, or lacks the note");
   return treeRoot(e.header);
 }
 
 /** The CanonicalVote of a precommit with its length in front: what a validator signs. */
 function signBytes(e: Proof, id: Uint8Array, block: Uint8Array, v: Proof["votes"][0]): Uint8Array {
-  const parts = [...number(1, e.parts), ...field(2, [...e.partHash])];
-  const b = [
-    ...number(1, 2), // SIGNED_MSG_TYPE_PRECOMMIT
-    ...fixed(2, e.height),
-    ...fixed(3, e.round),
-    ...(v.flag === forBlock ? field(4, [...field(1, [...block]), ...field(2, parts)]) : []),
-    ...field(5, [...number(1, v.seconds), ...number(2, v.nanos)]),
-    ...field(6, [...id]),
-  ];
-  return concat(Uint8Array.from(varint(b.length)), Uint8Array.from(b));
+  const parts = concat(number(1, e.parts), field(2, e.partHash));
+  const b = concat(
+    number(1, 2), // SIGNED_MSG_TYPE_PRECOMMIT
+    fixed(2, e.height),
+    fixed(3, e.round),
+    v.flag === forBlock ? field(4, concat(field(1, block), field(2, parts))) : [],
+    field(5, concat(number(1, v.seconds), number(2, v.nanos))),
+    field(6, id),
+  );
+  return concat(varint(b.length), b);
 }
 
 /** CometBFT's median of the votes' times, weighted by power, in ms. */
 function medianTime(e: Proof, set: Validator[]): number {
   const votes = e.votes.slice().sort((a, b) => a.seconds - b.seconds || a.nanos - b.nanos);
-  let left = BigInt(0);
+  let left = 0n;
   for (const v of votes) left += BigInt(set[v.validator].power);
-  left /= BigInt(2);
+  left /= 2n;
   for (const v of votes) {
     const power = BigInt(set[v.validator].power);
     if (left <= power) return v.seconds * 1000 + Math.floor(v.nanos / 1000000);
     left -= power;
   }
-  throw new Error("no votes");
+  fail("no votes");
 }
 
 // The forms of protobuf fields that CometBFT hashes and signs; zeros are left out.
 
 function varint(n: number): number[] {
-  const out: number[] = [];
-  for (; n > 127; n = Math.floor(n / 128)) out.push((n % 128) + 128);
-  return [...out, n];
+  return n > 127 ? [(n % 128) + 128, ...varint(Math.floor(n / 128))] : [n];
 }
 
-function number(key: number, n: number): number[] {
-  return n === 0 ? [] : [key << 3, ...varint(n)];
+function number(key: number, n: number): Uint8Array {
+  return concat(n === 0 ? [] : [key << 3, ...varint(n)]);
 }
 
 function fixed(key: number, n: number): number[] {
-  if (n === 0) return [];
-  const out = [(key << 3) | 1];
-  for (let i = 0; i < 8; i++, n = Math.floor(n / 256)) out.push(n % 256);
-  return out;
+  return n === 0 ? [] : [(key << 3) | 1, ...[0, 1, 2, 3, 4, 5, 6, 7].map((i) => Math.floor(n / 256 ** i) % 256)];
 }
 
-function field(key: number, b: number[]): number[] {
-  return [(key << 3) | 2, ...varint(b.length), ...b];
+function field(key: number, b: Uint8Array): Uint8Array {
+  return concat([(key << 3) | 2], varint(b.length), b);
 }

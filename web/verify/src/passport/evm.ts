@@ -6,26 +6,41 @@
 // this resolves "#evm" to evm-none.ts.
 
 import { concat, equal, utf8 } from "../bytes.ts";
-import { between, bytes, bytesOf, decode, list, one, optional, struct, tuple, uint32, type Of } from "../cbor.ts";
+import { between, bytes, bytesOf, checked, decode, hash, list, one, optional, sized, struct, tuple, uint32, uint53, type Of } from "../cbor.ts";
 import { need } from "../fail.ts";
 import { sha256 } from "../hash.ts";
 import { keccak256 } from "../keccak.ts";
 import type { Checkpoint } from "../note.ts";
-import { evm, type Anchor, type Chain } from "./format.ts";
+import type { Anchor, Chain } from "./format.ts";
+import { evm } from "./kinds.ts";
+
+/** The anchoring contract of a chain, and the blocks that are trusted on it. */
+export type Contract = Of<typeof readContract>;
+export const readContract = checked(
+  tuple({ address: sized(20), blocks: list(tuple({ number: uint53, hash }), 1, 4096) }),
+  ({ blocks }) => {
+    need(blocks.every((b, i) => i === 0 || b.number > blocks[i - 1].number), "contract's blocks are out of order");
+  },
+);
+
+/** Reports whether a contract's pins say anything of a block, by its number or its hash. */
+export function pins({ blocks }: Contract, { height, block }: Anchor): boolean {
+  return blocks.some((b) => b.number === height || equal(b.hash, block));
+}
 
 const maxBytes = 32768; // of evidence
 
 const nodes = list(bytes, 1, 64);
 type Evidence = Of<typeof readEvidence>;
 const readEvidence = struct({
-  version: [1, one],
-  header: [2, bytesOf(1, 8192)],
-  head: [3, tuple({ account: nodes, root: nodes, size: nodes }), optional],
-  event: [4, tuple({ transaction: uint32, log: between(0, 2047), receipt: nodes }), optional],
+  version: one,
+  header: bytesOf(1, 8192),
+  head: optional(tuple({ account: nodes, root: nodes, size: nodes })),
+  event: optional(tuple({ transaction: uint32, log: between(0, 2047), receipt: nodes })),
 });
 
 /** The anchor that the evidence proves for a checkpoint; throws when it proves none. */
-export const verifyEvm: ((chain: Chain, head: Checkpoint, evidence: Uint8Array) => Anchor) | undefined = (chain, head, evidence) => {
+export function verifyEvm(chain: Chain, head: Checkpoint, evidence: Uint8Array): Anchor {
   const { address, blocks } = chain.contract!;
   const e = decode(evidence, readEvidence, maxBytes);
   need((e.head === undefined) !== (e.event === undefined), "not exactly one of a head and an event is proven");
@@ -43,7 +58,7 @@ export const verifyEvm: ((chain: Chain, head: Checkpoint, evidence: Uint8Array) 
   if (e.head) verifyHead(e.head, state, address, origin, head);
   else verifyEvent(e.event!, receipts, address, origin, head);
   return { chain: chain.id, kind: evm, height, block, time };
-};
+}
 
 /** Reads the two slots of the origin's head. */
 function verifyHead(p: NonNullable<Evidence["head"]>, state: Uint8Array, address: Uint8Array, origin: Uint8Array, head: Checkpoint): void {

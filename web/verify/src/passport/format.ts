@@ -6,13 +6,14 @@ import {
   between,
   bytes,
   bytesOf,
+  checked,
   decode,
   hash,
   list,
+  maxInt,
   nonEmpty,
   one,
   optional,
-  sized,
   struct,
   textOf,
   time,
@@ -20,20 +21,18 @@ import {
   uint,
   uint53,
   type Of,
-  type Read,
 } from "../cbor.ts";
 import { need } from "../fail.ts";
 import { readKey } from "../key.ts";
 import { label } from "../payload.ts";
 import { readNode } from "../trace.ts";
+import { comet, evm } from "./kinds.ts";
+import { readContract } from "#evm";
 
 /** Bounds of a file in bytes: from anybody, and of an audit that somebody asked for. */
 export const maxSize = 524288;
 export const maxAudit = 16777216;
 
-/** Kinds of chains. */
-export const comet = 1;
-export const evm = 2;
 const kind = between(comet, evm);
 
 /** The block that holds a checkpoint. */
@@ -41,33 +40,33 @@ export type Anchor = Of<typeof readAnchor>;
 const readAnchor = tuple({ chain: label, kind, height: uint53, block: hash, time });
 
 /** A ledger head, with the chain's evidence for its anchor. */
-export type Checkpoint = Of<typeof checkpointFields>;
-const checkpointFields = struct({
-  note: [1, bytesOf(1, 65536)],
-  anchor: [2, readAnchor, optional],
-  proof: [3, bytesOf(1, 32768), optional],
-});
-const readCheckpoint: Read<Checkpoint> = (r) => {
-  const c = checkpointFields(r);
-  need(c.proof === undefined || c.anchor !== undefined, "evidence for no anchor");
-  return c;
-};
+export type Checkpoint = Of<typeof readCheckpoint>;
+const readCheckpoint = checked(
+  struct({
+    note: bytesOf(1, 65536),
+    anchor: optional(readAnchor),
+    evidence: optional(bytesOf(1, 32768)), // of the chain
+  }),
+  (c) => {
+    need(!c.evidence || c.anchor, "evidence for no anchor");
+  },
+);
 
 /** What is shown of one ledger: all evidence and older heads are of its newest. */
 export type Ledger = Of<typeof readLedger>;
 const readLedger = struct({
-  newest: [1, readCheckpoint],
-  signature: [2, tuple({ header: bytes, signature: bytes })],
-  proof: [3, list(hash)],
-  older: [4, list(readCheckpoint, 1, 128), nonEmpty],
+  newest: readCheckpoint,
+  signature: tuple({ header: bytes, signature: bytes }),
+  path: list(hash),
+  older: nonEmpty(list(readCheckpoint, 1, 128)),
 });
 
 /** A statement, its place in a ledger, and records shown from it. */
 export type Evidence = Of<typeof readEvidence>;
 const readEvidence = struct({
-  statement: [1, bytes],
-  place: [2, tuple({ ledger: uint, index: uint })],
-  shown: [3, tuple({ records: list(tuple({ index: uint, data: bytes }), 1), proof: list(hash) }), optional],
+  statement: bytes,
+  place: tuple({ ledger: uint, index: uint }),
+  shown: optional(tuple({ records: list(tuple({ index: uint, data: bytes }), 1), path: list(hash) })),
 });
 
 /** A disclosed record: which statement, which record. */
@@ -77,24 +76,24 @@ const readRef = tuple({ evidence: uint, record: uint });
 /** One channel's trace over the time the item was in a zone. */
 export type Trail = Of<typeof readTrail>;
 const readTrail = struct({
-  zone: [1, anyText],
-  device: [2, hash],
-  channel: [3, anyText],
-  head: [4, readRef],
-  start: [5, bytes],
-  range: [6, tuple({ a: uint53, b: uint53, nodes: list(readNode, 1, 2048) })],
-  older: [7, list(readRef, 1, 128), nonEmpty],
-  runs: [8, list(tuple({ first: uint53, records: list(bytesOf(22, 262144), 1, 4096) }), 1), nonEmpty],
+  zone: anyText,
+  device: hash,
+  channel: anyText,
+  head: readRef,
+  start: bytes,
+  range: tuple({ a: uint53, b: uint53, nodes: list(readNode, 1, 2048) }),
+  older: nonEmpty(list(readRef, 1, 128)),
+  runs: nonEmpty(list(tuple({ first: uint53, records: list(bytesOf(22, 262144), 1, 4096) }), 1)),
 });
 
 /** The decoded file; nothing in it is verified. */
 export type Passport = Of<typeof readPassport>;
 const readPassport = struct({
-  version: [1, one],
-  item: [2, tuple({ gtin: textOf(14, 14), serial: textOf(1, 20) })],
-  ledgers: [3, list(readLedger, 1, 8)],
-  evidence: [4, list(readEvidence, 1, 4096)],
-  trails: [5, list(readTrail, 0, 256)],
+  version: one,
+  item: tuple({ gtin: textOf(14, 14), serial: textOf(1, 20) }),
+  ledgers: list(readLedger, 1, 8),
+  evidence: list(readEvidence, 1, 4096),
+  trails: list(readTrail, 0, 256),
 });
 
 /** Decodes a passport of at most max bytes. */
@@ -109,39 +108,33 @@ function own(data: Uint8Array): Uint8Array {
 }
 
 /** A chain that anchors count on. */
-export type Chain = Of<typeof chainFields>;
-const chainFields = struct({
-  id: [1, label],
-  kind: [2, kind],
-  validators: [3, uint53], // how many vote, 0: unknown
-  keys: [4, list(tuple({ key: hash, power: between(1, Number.MAX_SAFE_INTEGER) }), 0, 256)],
-  contract: [5, tuple({ address: sized(20), blocks: list(tuple({ number: uint53, hash }), 1, 4096) }), optional],
-});
-const readChain: Read<Chain> = (r) => {
-  const c = chainFields(r);
-  need(c.keys.length === 0 || (c.kind === comet && c.keys.length === c.validators), "keys and validators of a chain disagree");
-  if (c.contract) {
-    const { blocks } = c.contract;
-    need(c.kind === evm && blocks.every((b, i) => i === 0 || b.number > blocks[i - 1].number), "contract's blocks are out of order");
-  }
-  return c;
-};
+export type Chain = Of<typeof readChain>;
+const readChain = checked(
+  struct({
+    id: label,
+    kind,
+    validators: uint53, // how many vote, 0: unknown
+    keys: list(tuple({ key: hash, power: between(1, maxInt) }), 0, 256),
+    contract: optional(readContract),
+  }),
+  ({ kind, validators, keys, contract }) => {
+    need(keys.length === 0 || (kind === comet && keys.length === validators), "keys and validators of a chain disagree");
+    need(!contract || kind === evm, "contract on a chain of another kind");
+  },
+);
 
 /** What a verifier pins; it comes from elsewhere than the passport. */
-export type Trust = Of<typeof trustFields>;
-const trustFields = struct({
-  version: [1, between(1, 2)],
-  authorities: [2, list(readKey, 1, 16)],
-  logs: [3, list(tuple({ origin: anyText, key: readKey }), 1, 64)],
-  audience: [4, anyText],
-  chains: [5, list(readChain, 0, 16)],
-});
-
-const readTrust: Read<Trust> = (r) => {
-  const t = trustFields(r);
-  need((t.version === 2) === t.chains.some((c) => c.contract !== undefined), "trust file of another version than its chains");
-  return t;
-};
+export type Trust = Of<typeof readTrust>;
+const readTrust = checked(
+  struct({
+    version: between(1, 2),
+    authorities: list(readKey, 1, 16),
+    logs: list(tuple({ origin: anyText, key: readKey }), 1, 64),
+    audience: anyText,
+    chains: list(readChain, 0, 16),
+  }),
+  (t) => need((t.version === 2) === t.chains.some((c) => c.contract), "trust file of another version than its chains"),
+);
 
 /** Decodes a trust file. */
 export function parseTrust(data: Uint8Array): Trust {

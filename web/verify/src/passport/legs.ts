@@ -1,11 +1,12 @@
 // The item's journey: disclosed records, and the legs that its sightings make.
 
 import { equal, hex } from "../bytes.ts";
+import { need } from "../fail.ts";
 import { leafHash } from "../hash.ts";
 import { isWall } from "../payload.ts";
 import { openBody, type Body } from "../record.ts";
 import { openMulti } from "../tree.ts";
-import { covering, hold, must, naming, none, type Check, type Placed, type Proven } from "./check.ts";
+import { covering, naming, none, type Check, type Placed, type Proven } from "./check.ts";
 import { sgtin } from "./epc.ts";
 import type { Evidence } from "./format.ts";
 import type { Bound, Leg } from "./verdict.ts";
@@ -16,21 +17,19 @@ export function records(c: Check): void {
   evidence.forEach(({ shown }, i) => {
     if (!shown) return;
     const e = c.evidence[i];
-    must("record", () => open(e, shown));
+    c.failing = "record";
+    open(e, shown);
+    c.failing = "item";
     for (const { sighting } of e.records.values()) {
       if (!sighting) continue;
       const tag = sgtin(sighting.epc);
-      hold(
-        tag !== undefined && tag.gtin === item.gtin && tag.serial === item.serial,
-        "item",
-        `statement ${i} shows a sighting of another item`,
-      );
+      need(tag && tag.gtin === item.gtin && tag.serial === item.serial, `statement ${i} shows a sighting of another item`);
       if (!isWall(e.frame!)) {
         c.verdict.undated_sightings++;
         continue;
       }
       const placed = place(c, e, sighting);
-      if (placed) c.sightings.push(placed);
+      if (placed) c.placed.push(placed);
       else c.verdict.unplaced_sightings++;
     }
   });
@@ -39,10 +38,10 @@ export function records(c: Check): void {
 /** Checks the records shown of a frame against its records root. */
 function open(e: Proven, shown: NonNullable<Evidence["shown"]>): void {
   const { frame, statement } = e;
-  hold(frame !== undefined, "record", `statement of kind ${statement.kind} has no records`);
+  need(frame, `statement of kind ${statement.kind} has no records`);
   const leaves = shown.records.map(({ index, data }) => ({ index, hash: leafHash(data) }));
-  const root = openMulti(frame.count, leaves, [], shown.proof)(frame.count);
-  hold(equal(root, frame.root), "record", "records are not those that the frame signs");
+  const root = openMulti(frame.count, leaves, [], shown.path)(frame.count);
+  need(equal(root, frame.root), "records are not those that the frame signs");
   for (const { index, data } of shown.records) e.records.set(index, openBody(data));
 }
 
@@ -52,15 +51,16 @@ function place(c: Check, from: Proven, sighting: NonNullable<Body["sighting"]>):
   if (!planned) return undefined;
   const { kid } = from.statement;
   const zone = planned.plan.zones.find((z) => z.antennas.some((a) => a.name === sighting.antenna && equal(a.device, kid)));
-  return zone && { ...planned, sighting, from, zone };
+  const { plan, by } = planned;
+  return zone && { plan, by, sighting, from, zone };
 }
 
 /** Groups the sightings by zone in order of time; two sites may name a zone alike. */
 export function legs(c: Check): void {
   const v = c.verdict;
-  c.sightings.sort((a, b) => a.sighting.first - b.sighting.first);
+  c.placed.sort((a, b) => a.sighting.first - b.sighting.first);
   let stay: Placed[] = [];
-  c.sightings.forEach((s, i) => {
+  c.placed.forEach((s, i) => {
     if (i > 0 && (s.zone.id !== stay[0].zone.id || s.by !== stay[0].by)) {
       closeLeg(c, stay);
       stay = [];
@@ -88,8 +88,8 @@ function closeLeg(c: Check, stay: Placed[]): void {
     seen_ms: 0,
     sightings: stay.length,
     reads: 0,
-    not_before: none(),
-    not_after: none(),
+    not_before: none,
+    not_after: none,
     channels: [],
   };
   const listed: Check["stays"][0]["listed"] = [];
@@ -102,7 +102,7 @@ function closeLeg(c: Check, stay: Placed[]): void {
     }
     leg.to = Math.max(leg.to, s.last);
     leg.reads += s.reads;
-    for (const ch of z.channels) {
+    for (const ch of z.listed) {
       if (!listed.some((o) => o.name === ch.name && equal(o.device, ch.device))) listed.push(ch);
     }
   }
@@ -122,6 +122,6 @@ export function brackets(c: Check): void {
 
 /** The later of two bounds, known no better than the worse of them. */
 function later(a: Bound, b: Bound): Bound {
-  if (a.proof === "none" || b.proof === "none") return none();
+  if (a.proof === "none" || b.proof === "none") return none;
   return { time: Math.max(a.time, b.time), proof: a.proof === "declared" ? a.proof : b.proof };
 }

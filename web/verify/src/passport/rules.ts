@@ -51,5 +51,6 @@ function beyond(limit: Limit, ch: Channel, whole: number): { total: number; long
   const l = ch.limits.find((l) => l.limit.comparison === limit.comparison && l.limit.value === limit.value);
   if (l) return { total: l.total_ms, longest: l.longest_ms, known: true };
   const extreme = isBeyond(limit, ch.min) || isBeyond(limit, ch.max);
-  return extreme ? { total: whole, longest: whole, known: false } : { total: 0, longest: 0, known: true };
+  const ms = extreme ? whole : 0;
+  return { total: ms, longest: ms, known: !extreme };
 }

@@ -4,9 +4,10 @@ import { equal, hex } from "../bytes.ts";
 import { leafDigest, mean, meanKinetic, merge, span, type Digest, type Spec } from "../digest.ts";
 import { sha256 } from "../hash.ts";
 import type { Channel as PlanChannel } from "../payload.ts";
-import { blockTimes, openBody, type HeadRecord } from "../record.ts";
-import { basisWall, Opened, parseStart, type Head, type Start } from "../trace.ts";
-import { covering, hold, must, type Check, type Proven } from "./check.ts";
+import { need } from "../fail.ts";
+import { blockTimes, openBody, type Body } from "../record.ts";
+import { basisWall, openRange, parseStart, type Head, type Opened, type Start } from "../trace.ts";
+import { covering, type Check, type Proven } from "./check.ts";
 import type { Ref, Trail } from "./format.ts";
 import type { Channel, HeadFacts, Leg, Proof } from "./verdict.ts";
 
@@ -50,57 +51,64 @@ export function trails(c: Check): Map<Channel, number> {
     // A channel that is not shown measured nothing.
     v.unmeasured_ms += all ? Math.max(...leg.channels.map((ch) => ch.unmeasured_ms)) : leg.to - leg.from;
   });
-  c.passport.trails.forEach((t, n) => hold(used.has(t), "trace", `trail ${n} belongs to no leg`));
-  v.devices = [...c.devices.keys()].sort().map((key) => c.devices.get(key)!);
+  c.failing = "trace";
+  c.passport.trails.forEach((t, n) => need(used.has(t), `trail ${n} belongs to no leg`));
+  v.devices = [...c.signers.keys()].sort().map((key) => c.signers.get(key)!);
   return spans;
 }
 
 /** The disclosed head of a trail's channel that a reference names. */
 function headOf(c: Check, t: Trail, r: Ref): { from: Proven; head: Head } {
-  const from = c.evidence[r.evidence];
-  const head: HeadRecord | undefined = from?.records.get(r.record)?.head;
-  const ok = head !== undefined && equal(from.statement.kid, t.device) && head.channel === t.channel;
-  if (!ok) throw new Error(`statement ${r.evidence} does not show a head of the channel as record ${r.record}`);
-  return { from, head: head.head };
+  const from: Proven | undefined = c.evidence[r.evidence];
+  const { head } = (from && from.records.get(r.record)) || ({} as Body);
+  const ok = head && equal(from.statement.kid, t.device) && head.channel === t.channel;
+  need(ok, `statement ${r.evidence} does not show a head of the channel as record ${r.record}`);
+  return { from, head: head!.head };
 }
 
 /** Verifies one trail over a leg's window; undefined when it is of another stay in the zone. */
 function verifyTrail(c: Check, t: Trail, n: number, leg: Leg): Strand | undefined {
-  const { from, head } = must("trace", () => headOf(c, t, t.head));
-  const start = must("trace", () => parseStart(t.start));
+  c.failing = "trace";
+  const { from, head } = headOf(c, t, t.head);
+  const start = parseStart(t.start);
   const fits = equal(start.hash, head.start) && start.channel === t.channel && start.epoch === from.identity!.epoch;
-  hold(fits && start.basis === basisWall, "trace", `trail ${n}: its start is not the head's, or on a clock that was not set`);
+  need(fits && start.basis === basisWall, `trail ${n}: its start is not the head's, or on a clock that was not set`);
   const spec = entry(c, t, start.plan);
-  hold(spec !== undefined, "plan", `trail ${n}: no plan shown has the channel's entry`);
+  c.failing = "plan";
+  need(spec, `trail ${n}: no plan shown has the channel's entry`);
   const cuts: number[] = [];
-  const older = must("consistency", () =>
-    (t.older || []).map((r, i) => {
-      const o = headOf(c, t, r);
-      hold(o.head.size < head.size && (i === 0 || o.head.size > cuts[i - 1]), "consistency", `trail ${n}: older heads are not in order`);
-      cuts.push(o.head.size);
-      return o;
-    }),
-  );
+  c.failing = "consistency";
+  const older = (t.older || []).map((r, i) => {
+    const o = headOf(c, t, r);
+    need(o.head.size < head.size && (i === 0 || o.head.size > cuts[i - 1]), `trail ${n}: older heads are not in order`);
+    cuts.push(o.head.size);
+    return o;
+  });
+  c.failing = "blocks";
   let at = t.range.a;
   for (const { first, records } of t.runs || []) {
     const end = first + records.length;
-    hold(first >= at && end <= t.range.b, "blocks", `trail ${n}: blocks from ${first} are out of order or bounds`);
+    need(first >= at && end <= t.range.b, `trail ${n}: blocks from ${first} are out of order or bounds`);
     cuts.push(first, end);
     at = end;
   }
-  const opened = must("range", () => new Opened(t.range, spec, head, cuts));
-  const digest = must("range", () => opened.inside());
+  c.failing = "range";
+  const opened = openRange(t.range, spec, head, cuts);
+  const digest = opened.inside();
   const to = Math.max(leg.to, leg.from + 1); // an item seen for a moment was there for a millisecond
   if (digest.t1 <= leg.from || digest.t0 >= to) return undefined;
-  must("window", () => opened.window(leg.from, to));
-  for (const o of older) must("consistency", () => opened.older(o.head));
+  c.failing = "window";
+  opened.window(leg.from, to);
+  c.failing = "consistency";
+  for (const o of older) opened.older(o.head);
   const heads = [...older, { from, head }].map((o) => ({
     at: o.from.frame!.span.to,
     size: o.head.size,
     anchor: covering(c, o.from.place),
   }));
   const shown = new Set<number>();
-  must("blocks", () => runs(t, spec, opened, shown));
+  c.failing = "blocks";
+  runs(t, spec, opened, shown);
   const gone = new Set<number>();
   for (const x of c.erased) {
     const counts = x.by === leg.plan_by && equal(x.start, head.start);
@@ -115,7 +123,7 @@ function runs(t: Trail, spec: Spec, opened: Opened, shown: Set<number>): void {
   for (const { first, records } of t.runs || []) {
     const leaves = records.map((data, i) => {
       const b = openBody(data).block;
-      if (!b || b.channel !== t.channel) throw new Error(`record ${i} of the run from ${first} is no block of the channel`);
+      need(b && b.channel === t.channel, `record ${i} of the run from ${first} is no block of the channel`);
       shown.add(first + i);
       return { record: sha256(data), digest: leafDigest(spec, b.prev ?? -1, blockTimes(b), b.values) };
     });
@@ -127,7 +135,7 @@ function runs(t: Trail, spec: Spec, opened: Opened, shown: Set<number>): void {
 function entry(c: Check, t: Trail, hash: Uint8Array): Spec | undefined {
   for (const { plan } of c.plans.values()) {
     for (const z of plan.zones) {
-      const ch = z.channels.find((ch) => equal(ch.hash, hash) && ch.name === t.channel && equal(ch.device, t.device));
+      const ch = z.listed.find((ch) => equal(ch.hash, hash) && ch.name === t.channel && equal(ch.device, t.device));
       if (ch) return ch;
     }
   }
@@ -147,31 +155,26 @@ function join(c: Check, i: number, ch: PlanChannel, strands: Strand[], spans: Ma
   const first = strands[0];
   const last = strands[strands.length - 1];
   // A trace before this one may reach into the leg.
-  if (first.first === 0 && (first.start.prevSize > 0 || first.start.epoch > 0) && first.digest.t0 > leg.from) withhold(leg.from, first.digest.t0);
-  let digest = first.digest;
-  let limits = first.spec.limits;
-  strands.forEach((s, k) => {
-    if (k === 0) return;
-    const l = strands[k - 1];
-    const { prevStart, prevSize, prevRoot } = s.start;
-    const follows = equal(prevStart, l.head.start) && prevSize === l.head.size && equal(prevRoot, l.head.root);
-    if (!follows) withhold(l.digest.t1, s.digest.t0);
-  });
+  if (first.first === 0 && (first.start.prevSize > 0 || first.start.epoch > 0) && first.digest.t0 > leg.from)
+    withhold(leg.from, first.digest.t0);
   // A head signed before the leg's end says nothing of what came after it.
   const end = last.from.frame!.span.to;
+  let { digest } = first;
+  let { limits } = first.spec;
+  c.failing = "trace";
+  strands.slice(1).forEach((s, k) => {
+    const { head } = strands[k];
+    const { prevStart, prevSize, prevRoot } = s.start;
+    const follows = equal(prevStart, head.start) && prevSize === head.size && equal(prevRoot, head.root);
+    if (!follows) withhold(strands[k].digest.t1, s.digest.t0);
+    // When the site changed the limits during the leg, times beyond them do not
+    // add up: only the extremes judge it.
+    if (JSON.stringify(s.spec.limits) !== JSON.stringify(limits)) limits = [];
+    const summable = (d: Digest): Digest => (limits.length > 0 ? d : Object.assign({}, d, { excess: [] }));
+    digest = merge(summable(digest), summable(s.digest));
+  });
   if (end < leg.to) withhold(end, leg.to);
   c.stays[i].last.push(last.from);
-  for (const s of strands.slice(1)) {
-    let next = s.digest;
-    if (JSON.stringify(s.spec.limits) !== JSON.stringify(limits)) {
-      // The site changed the limits during the leg: times beyond them do not
-      // add up, so only the extremes judge it.
-      limits = [];
-      digest = { ...digest, limits: [] };
-      next = { ...next, limits: [] };
-    }
-    digest = must("trace", () => merge(digest, next));
-  }
   const total = (f: (s: Strand) => number) => strands.reduce((n, s) => n + f(s), 0);
   const facts: Channel = {
     device,
@@ -181,7 +184,7 @@ function join(c: Check, i: number, ch: PlanChannel, strands: Strand[], spans: Ma
     min: digest.min,
     max: digest.max,
     mean: mean(digest),
-    limits: limits.map((limit, k) => ({ limit, total_ms: digest.limits[k].total, longest_ms: digest.limits[k].longest })),
+    limits: limits.map((limit, k) => ({ limit, total_ms: digest.excess[k].total, longest_ms: digest.excess[k].longest })),
     blocks: total((s) => s.blocks),
     shown_blocks: total((s) => s.shown),
     erased_blocks: total((s) => s.erased),
@@ -201,7 +204,7 @@ function join(c: Check, i: number, ch: PlanChannel, strands: Strand[], spans: Ma
 function lateness(f: Channel, leg: Leg): void {
   const worse: Proof[] = ["proven", "declared", "none"];
   let at = leg.from;
-  let late: number | undefined;
+  let late = -Infinity;
   for (const h of f.heads) {
     const reach = Math.min(h.at, leg.to);
     if (reach > at) {
@@ -210,8 +213,8 @@ function lateness(f: Channel, leg: Leg): void {
     }
     const { proof, time } = h.anchor;
     if (worse.indexOf(proof) > worse.indexOf(f.lateness)) f.lateness = proof;
-    if (proof !== "none") late = Math.max(late ?? -Infinity, time - h.at);
+    if (proof !== "none") late = Math.max(late, time - h.at);
   }
-  f.lateness_ms = late ?? 0;
+  f.lateness_ms = late > -Infinity ? late : 0;
   f.head_gap_ms = Math.max(f.head_gap_ms, leg.to - at);
 }

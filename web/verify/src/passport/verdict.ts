@@ -28,10 +28,15 @@ export type Code =
 export class Refusal extends Error {
   constructor(
     readonly code: Code,
-    words: string,
+    message: string,
   ) {
-    super(code + ": " + words);
+    super(message);
   }
+}
+
+/** Throws a refusal of this code. */
+export function refuse(code: Code, words: string): never {
+  throw new Refusal(code, TEXTS ? code + ": " + words : code);
 }
 
 export interface Verdict {

@@ -2,13 +2,14 @@
 // and their order are those of docs/wire-format.md section 7, so that every
 // verifier gives the same code when several things are wrong.
 
-import { must, type Check } from "./check.ts";
-import { maxAudit, maxSize, parsePassport, type Trust } from "./format.ts";
+import { Unsupported } from "../fail.ts";
+import type { Check } from "./check.ts";
+import { maxAudit, maxSize, parsePassport, type Passport, type Trust } from "./format.ts";
 import { checkpoints, places, statements, validity } from "./ledgers.ts";
 import { brackets, legs, records } from "./legs.ts";
 import { judge } from "./rules.ts";
 import { trails } from "./trails.ts";
-import type { Verdict } from "./verdict.ts";
+import { refuse, Refusal, type Verdict } from "./verdict.ts";
 
 /**
  * Checks a passport and recomputes its verdict. It is pure: at (Unix ms) is only
@@ -17,8 +18,23 @@ import type { Verdict } from "./verdict.ts";
  * 1 MiB, for files that somebody asked for.
  */
 export function verify(data: Uint8Array, trust: Trust, at: number, audit = false): Verdict {
-  const passport = must("malformed", () => parsePassport(data, audit ? maxAudit : maxSize));
-  const c: Check = {
+  let c: Check | undefined;
+  try {
+    c = begin(parsePassport(data, audit ? maxAudit : maxSize), trust, at);
+    for (const step of [checkpoints, places, statements, validity, records, legs]) step(c);
+    const spans = trails(c);
+    brackets(c);
+    judge(c, spans);
+    return c.verdict;
+  } catch (e) {
+    if (e instanceof Refusal || e instanceof Unsupported) throw e;
+    return refuse(c ? c.failing : "malformed", (e as Error).message);
+  }
+}
+
+function begin(passport: Passport, trust: Trust, at: number): Check {
+  return {
+    failing: "malformed",
     passport,
     trust,
     at,
@@ -38,18 +54,13 @@ export function verify(data: Uint8Array, trust: Trust, at: number, audit = false
       anchors: [],
       devices: [],
     },
-    ledgers: [],
+    states: [],
     evidence: [],
     plans: new Map(),
     revoked: [],
     erased: [],
-    devices: new Map(),
-    sightings: [],
+    signers: new Map(),
+    placed: [],
     stays: [],
   };
-  for (const step of [checkpoints, places, statements, validity, records, legs]) step(c);
-  const spans = trails(c);
-  brackets(c);
-  judge(c, spans);
-  return c.verdict;
 }
