@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"trailmark/internal/dcbor"
 	"trailmark/passport"
 	"trailmark/passport/passporttest"
 	"trailmark/statement"
@@ -159,6 +160,20 @@ func TestAudit(t *testing.T) {
 
 // TestErased: erased readings leave every proof standing and are named; another
 // site's word does not count.
+// TestBlockRecordOfTooManyBytes: both verifiers call it malformed, before they look at it.
+func TestBlockRecordOfTooManyBytes(t *testing.T) {
+	for size, ok := range map[int]bool{dcbor.MaxMessage: true, dcbor.MaxMessage + 1: false} {
+		data, err := dcbor.Marshal([][]byte{make([]byte, size)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b passport.Blocks
+		if err := b.UnmarshalCBOR(data); (err == nil) != ok {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
 func TestErased(t *testing.T) {
 	whole := made(t, passporttest.Options{})
 	for name, c := range map[string]struct {

@@ -167,7 +167,7 @@ func (b *Blocks) UnmarshalCBOR(data []byte) error {
 	out := make(Blocks, n)
 	for i := range out {
 		size, after, err := head(rest, 2)
-		if err != nil || size < minBlock || size > uint64(len(after)) {
+		if err != nil || size < minBlock || size > dcbor.MaxMessage || size > uint64(len(after)) {
 			return fmt.Errorf("block record of %d bytes is out of bounds", size)
 		}
 		out[i], rest = after[:size:size], after[size:]

@@ -127,7 +127,7 @@ type Block struct {
 	First   int64   `cbor:"3,keyasint"`           // time of the first reading, ms
 	Gaps    *Gaps   `cbor:"4,keyasint,omitempty"` // between readings
 	Values  []int64 `cbor:"5,keyasint"`           // thousandths of the unit
-	Raw     []byte  `cbor:"6,keyasint,omitempty"` // only where not derivable from the values
+	Raw     []byte  `cbor:"6,keyasint,omitempty"` // what the values do not give back: equally many bytes for each, in order
 }
 
 // Gaps are the times between the readings of a block: one number when they are
@@ -211,6 +211,9 @@ func (b *Block) Check() error {
 	}
 	if b.First < 1 || !validTime(b.First) || b.Prev != nil && (!validTime(*b.Prev) || *b.Prev >= b.First) {
 		return errors.New("block times do not increase")
+	}
+	if len(b.Raw)%len(b.Values) != 0 {
+		return fmt.Errorf("%d raw bytes are not equally many for each of %d values", len(b.Raw), len(b.Values))
 	}
 	for _, v := range b.Values {
 		if v < trace.MinValue || v > trace.MaxValue {
@@ -310,13 +313,54 @@ const (
 	AlarmEnd     HappeningType = 12
 	KeyRotation  HappeningType = 13
 	Fault        HappeningType = 14 // a probe answered with what is no measurement
+	Stray        HappeningType = 15 // a tag was heard too little to count as present
+	Passage      HappeningType = 16 // a tag went through a portal, or turned back
 )
+
+// Codes of a Passage.
+const (
+	PassedIn   = 1
+	PassedOut  = 2
+	TurnedBack = 3
+	Unclear    = 4 // which way cannot be told
+)
+
+// An AlarmDetail is what the raw bytes of an alarm's start and end say.
+type AlarmDetail struct {
+	_     struct{} `cbor:",toarray"`
+	Limit trace.Limit
+	Value int64      // the reading that began the alarm; at its end the one furthest beyond
+	End   AlarmEnded // 0 at the start
+}
+
+// AlarmEnded says why an alarm ended.
+type AlarmEnded uint64
+
+// Why alarms end.
+const (
+	EndInRange AlarmEnded = 1 // readings were within the limit again
+	EndLost    AlarmEnded = 2 // nothing was measured any more
+	EndPlan    AlarmEnded = 3 // another plan is in force, without this limit
+)
+
+// ParseAlarmDetail decodes the raw bytes of an alarm's start or end.
+func ParseAlarmDetail(raw []byte) (AlarmDetail, error) {
+	var d AlarmDetail
+	if err := dcbor.Unmarshal(raw, &d); err != nil {
+		return AlarmDetail{}, fmt.Errorf("alarm: %w", err)
+	}
+	if d.Limit.Comparison != trace.AtOrAbove && d.Limit.Comparison != trace.AtOrBelow || d.End > EndPlan ||
+		min(d.Limit.Value, d.Value) < trace.MinValue || max(d.Limit.Value, d.Value) > trace.MaxValue {
+		return AlarmDetail{}, errors.New("alarm out of bounds")
+	}
+	return d, nil
+}
 
 // A Happening is an event on the device itself.
 type Happening struct {
 	Type    HappeningType `cbor:"1,keyasint"`
 	At      int64         `cbor:"2,keyasint"`
-	Subject string        `cbor:"3,keyasint,omitempty"` // channel or antenna
+	Subject string        `cbor:"3,keyasint,omitempty"` // channel, antenna or portal
 	Until   *int64        `cbor:"4,keyasint,omitempty"`
 	Count   uint64        `cbor:"5,keyasint,omitempty"`
 	Code    *uint64       `cbor:"6,keyasint,omitempty"`
@@ -327,7 +371,7 @@ type Happening struct {
 
 // Check refuses a happening that breaks the wire format.
 func (h *Happening) Check() error {
-	if h.Type < Boot || h.Type > Fault || !validTime(h.At) || h.Subject != "" && !validName(h.Subject) ||
+	if h.Type < Boot || h.Type > Passage || !validTime(h.At) || h.Subject != "" && !validName(h.Subject) ||
 		h.Until != nil && (!validTime(*h.Until) || *h.Until < h.At) || h.Count > 1<<32-1 ||
 		h.Code != nil && *h.Code > 1<<16-1 || len(h.Raw) > 1024 || !validText(h.Words) ||
 		h.Seqs != nil && (h.Seqs[0] > h.Seqs[1] || h.Seqs[1] > MaxUint) {

@@ -250,6 +250,8 @@ func TestBlockForm(t *testing.T) {
 		"value under 32 bits":      "a3 01 6163 03 1903e8 05 81 3a80000000",
 		"no channel":               "a3 01 60 03 1903e8 05 81 00",
 		"empty raw":                "a4 01 6163 03 1903e8 05 81 00 06 40",
+		"raw of half a value":      "a5 01 6163 03 1903e8 04 01 05 82 0000 06 43 000000",
+		"raw of one value of two":  "a5 01 6163 03 1903e8 04 01 05 82 0000 06 41 00",
 	} {
 		if v, err := (statement.Body{Kind: statement.RecordBlock, Data: unhex(t, s)}).Decode(); err == nil {
 			t.Errorf("%s: %+v", name, v)
@@ -264,6 +266,22 @@ func TestBlockForm(t *testing.T) {
 	}
 	if _, err := statement.NewBlock("c", 10, []int64{10}, []int64{1}); err == nil {
 		t.Error("a reading at the time of the previous one: made")
+	}
+}
+
+// TestAlarmDetail holds what the raw bytes of an alarm may be.
+func TestAlarmDetail(t *testing.T) {
+	good := statement.AlarmDetail{Limit: trace.Limit{Comparison: trace.AtOrAbove, Value: 8001}, Value: 8500, End: statement.EndLost}
+	if d, err := statement.ParseAlarmDetail(unhex(t, "83 82 02 191f41 192134 02")); err != nil || d != good {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for name, s := range map[string]string{
+		"empty": "", "two items": "82 82 02 191f41 192134", "comparison 3": "83 82 03 191f41 192134 02", "end 4": "83 82 02 191f41 192134 04",
+		"limit over 32 bits": "83 82 02 1a80000000 192134 02", "value under 32 bits": "83 82 02 191f41 3a80000000 02", "trailing": "83 82 02 191f41 192134 02 00",
+	} {
+		if d, err := statement.ParseAlarmDetail(unhex(t, s)); err == nil {
+			t.Errorf("%s: %+v", name, d)
+		}
 	}
 }
 
@@ -302,7 +320,7 @@ func TestRecordBounds(t *testing.T) {
 		refuse("sighting, "+name, s)
 	}
 	for name, alter := range map[string]func(*statement.Happening){
-		"type 0": func(h *statement.Happening) { h.Type = 0 }, "type 15": func(h *statement.Happening) { h.Type = 15 },
+		"type 0": func(h *statement.Happening) { h.Type = 0 }, "type 17": func(h *statement.Happening) { h.Type = 17 },
 		"negative": func(h *statement.Happening) { h.At = -1 }, "late": func(h *statement.Happening) { h.At = 1 << 48 },
 		"subject of 65": func(h *statement.Happening) { h.Subject = strings.Repeat("s", 65) }, "subject not utf-8": func(h *statement.Happening) { h.Subject = "\xff" },
 		"until before": func(h *statement.Happening) { h.Until = ptr(int64(4)) }, "until late": func(h *statement.Happening) { h.Until = ptr(int64(1 << 48)) },

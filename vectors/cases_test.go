@@ -267,6 +267,7 @@ func (g *generator) records() {
 	one("block-equal-gaps-as-list", "equal gaps", salted(1, "a4 016163 031903e8 04820101 0583000000"))
 	one("block-one-gap-as-list", "list of fewer than two gaps", salted(1, "a4 016163 031903e8 048101 05820000"))
 	one("block-time-backwards", "do not increase", salted(1, "a4 016163 021903e8 031903e8 058100"))
+	one("block-raw-of-half-a-value", "equally many", salted(1, "a5 016163 031903e8 0401 05820000 0643000000"))
 	one("block-value-over-32-bits", "not within 32 bits", salted(1, "a3 016163 031903e8 05811a80000000"))
 	one("kind-unknown", "record kind 5", salted(5, "a0"))
 	one("body-unsorted", "not deterministic", salted(4, "a2 0201 0107"))

@@ -46,8 +46,9 @@ const readBlock = checked(
     raw: nonEmpty(bytesOf(1, 65536)),
   }),
   (b) => {
-    const { gaps } = b;
-    const n = b.values.length - 1;
+    const { gaps, values, raw } = b;
+    const n = values.length - 1;
+    need(!raw || raw.length % values.length === 0, "raw bytes are not equally many for each value");
     need(b.first > (b.prev || 0), "block times do not increase");
     need(gaps ? n > 0 && (gaps.length === 1 || gaps.length === n) : n === 0, "values and gaps do not go together");
     need(!gaps || gaps.length === 1 || gaps.some((g) => g !== gaps[0]), "equal gaps written as a list");
@@ -94,7 +95,7 @@ const readSighting = checked(
 export type Happening = Of<typeof readHappening>;
 const readHappening = checked(
   struct({
-    type: between(1, 14),
+    type: between(1, 16),
     at: time,
     subject: nonEmpty(name),
     until: optional(time),
