@@ -13,7 +13,22 @@ import (
 
 func inventory() ROSpec {
 	return ROSpec{ID: 7, Start: StartOnRequest, AISpecs: []AISpec{{Antennas: []uint16{0}}},
-		Report: &ReportSpec{ReportEndAISpec, 1, HasROSpecID | HasAntenna | HasRSSI | HasFirstSeen | HasLastSeen | HasSeenCount}}
+		Report: &ReportSpec{Trigger: ReportEndAISpec, N: 1, Content: HasROSpecID | HasAntenna | HasRSSI | HasFirstSeen | HasLastSeen | HasSeenCount}}
+}
+
+// tuned is an inventory with everything a vendor's reader can be told.
+func tuned() ROSpec {
+	s := inventory()
+	s.AISpecs[0].Inventory = &Inventory{Session: 1, Population: 32, Search: SearchDual, Transmit: &Transmit{HopTable: 1, Power: 81}}
+	s.Report.SerializedTID = true
+	return s
+}
+
+func access() AccessSpec { return AccessSpec{ID: 9, ROSpec: 7, OpSpec: 5, Bank: BankTID, Words: 6} }
+
+func zebra() Capabilities {
+	return Capabilities{Antennas: 2, UTCClock: true, Manufacturer: VendorZebra, Model: 96008, Firmware: "3.10.30",
+		MaxROSpecs: 1, MaxAccessSpecs: 8, Power: []PowerLevel{{1, 1000}, {2, -25}}, Frequencies: []uint32{920625, 921375}}
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -42,6 +57,41 @@ func TestAddROSpecBytes(t *testing.T) {
 	got, err := inventory().Encode()
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("got  % x, %v\nwant % x", got, err, want)
+	}
+}
+
+// TestAccessSpecBytes does the same for the TID of every tag.
+func TestAccessSpecBytes(t *testing.T) {
+	want := unhex(t, `
+		00cf 003e 00000009 0000 01 00 00000007
+		  00d0 0007 00 0000
+		  00d1 0022
+		    0152 000f
+		      0153 000b 60 0000 0000 0000
+		    0155 000f 0005 00000000 80 0000 0006
+		  00ef 0005 00`)
+	got, err := access().Encode()
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got  % x, %v\nwant % x", got, err, want)
+	}
+}
+
+// TestImpinjBytes spells what Impinj adds.
+func TestImpinjBytes(t *testing.T) {
+	if got, want := EnableImpinj(), unhex(t, "0000651a 15 00000000"); !bytes.Equal(got, want) {
+		t.Errorf("enable: % x, want % x", got, want)
+	}
+	got, err := tuned().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{
+		"00de 002e 0000 00e0 000a 0001 0000 0051 014a 001e 00 0150 000b 40 0020 00000000 03ff 000e 0000651a 00000017 0002",
+		"03ff 001a 0000651a 00000032 03ff 000e 0000651a 00000033 0001",
+	} {
+		if !bytes.Contains(got, unhex(t, part)) {
+			t.Errorf("% x is not in % x", unhex(t, part), got)
+		}
 	}
 }
 
@@ -94,6 +144,34 @@ func TestRoundTrips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got, err := DecodeROSpec(must(t)(tuned().Encode())); err != nil || !reflect.DeepEqual(got, tuned()) {
+		t.Errorf("tuned rospec: got %+v, %v", got, err)
+	}
+	if got, err := DecodeAccessSpec(must(t)(access().Encode())); err != nil || got != access() {
+		t.Errorf("accessspec: got %+v, %v", got, err)
+	}
+	if got, err := DecodeSpecs(must(t)(EncodeROSpecs([]ROSpec{spec, tuned()}, StateActive))); err != nil || !reflect.DeepEqual(got, []Spec{{7, 2}, {7, 2}}) {
+		t.Errorf("rospecs: got %+v, %v", got, err)
+	}
+	if got, err := DecodeSpecs(must(t)(EncodeAccessSpecs([]AccessSpec{access()}, true))); err != nil || !reflect.DeepEqual(got, []Spec{{9, 1}}) {
+		t.Errorf("accessspecs: got %+v, %v", got, err)
+	}
+	if got, err := DecodeVersions((Versions{1, 2}).Encode()); err != nil || got != (Versions{1, 2}) {
+		t.Errorf("versions: got %+v, %v", got, err)
+	}
+	if v, err := DecodeVersion(EncodeVersion(Version11)); err != nil || v != Version11 {
+		t.Errorf("version %d, %v", v, err)
+	}
+	if !IsEnableImpinj(EnableImpinj()) || IsEnableImpinj(EncodeImpinjEnabled(Status{})) || IsEnableImpinj(unhex(t, "000000a1 15")) {
+		t.Error("enable impinj not told from others")
+	}
+	var refused *StatusError
+	if err := DecodeImpinjEnabled(EncodeImpinjEnabled(Status{UnsupportedMessage, "no"})); !errors.As(err, &refused) || refused.Code != UnsupportedMessage {
+		t.Errorf("impinj refuses: %v", err)
+	}
+	if err := DecodeImpinjEnabled(EncodeImpinjEnabled(Status{})); err != nil {
+		t.Errorf("impinj agrees: %v", err)
+	}
 	if got, err := DecodeROSpec(b); err != nil || !reflect.DeepEqual(got, spec) {
 		t.Errorf("rospec: got %+v, %v; want %+v", got, err, spec)
 	}
@@ -103,6 +181,7 @@ func TestRoundTrips(t *testing.T) {
 			ROSpecID: 7, Antenna: 65535, RSSI: -128, First: 1, Last: 1 << 63, Count: 9},
 		{Has: HasFirstSeen | HasLastSeen, EPC: bytes.Repeat([]byte{0xe2}, maxEPC), First: 5, Last: 6, Uptime: true},
 		{EPC: []byte{}},
+		{EPC: unhex(t, "e280"), TID: unhex(t, "e28011602000"), Reads: []ReadResult{{5, ReadOK, unhex(t, "e2801160")}, {6, ReadOverrun, []byte{}}}},
 	}
 	if b, err = EncodeReports(tags); err != nil {
 		t.Fatal(err)
@@ -132,9 +211,12 @@ func TestRoundTrips(t *testing.T) {
 		}
 	}
 
-	caps := Capabilities{Antennas: 4, UTCClock: true, Manufacturer: 25882, Model: 2001002, Firmware: "5.14.0.240"}
-	if got, err := DecodeCapabilities(caps.Encode()); err != nil || got != caps {
-		t.Errorf("capabilities: got %+v, %v; want %+v", got, err, caps)
+	hopping := zebra()
+	hopping.Hopping, hopping.HopTable = true, 3
+	for _, caps := range []Capabilities{{}, {Antennas: 4, UTCClock: true, Manufacturer: 25882, Model: 2001002, Firmware: "5.14.0.240"}, zebra(), hopping} {
+		if got, err := DecodeCapabilities(caps.Encode()); err != nil || !reflect.DeepEqual(got, caps) {
+			t.Errorf("capabilities: got %+v, %v; want %+v", got, err, caps)
+		}
 	}
 	if _, err := DecodeCapabilities(Status{DeviceError, "hot"}.Encode()); err == nil || !strings.Contains(err.Error(), "R_DeviceError") {
 		t.Errorf("capabilities of a broken reader: %v", err)
@@ -213,6 +295,45 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%+v: encoded", s)
 		}
 	}
+	loud := tuned()
+	loud.AISpecs[0].Inventory.Session = 4
+	for name, err := range map[string]error{
+		"session 4":                     second(loud.Encode()),
+		"accessspec 0":                  second(AccessSpec{OpSpec: 1}.Encode()),
+		"accessspec without an opspec":  second(AccessSpec{ID: 1}.Encode()),
+		"accessspec of bank 4":          second(AccessSpec{ID: 1, OpSpec: 1, Bank: 4}.Encode()),
+		"no accessspec":                 second(DecodeAccessSpec(good)),
+		"odd tid":                       second(EncodeReports([]TagReport{{TID: make([]byte, 3)}})),
+		"17 read results":               second(EncodeReports([]TagReport{{Reads: make([]ReadResult, 17)}})),
+		"read result of 1026 bytes":     second(EncodeReports([]TagReport{{Reads: []ReadResult{{Data: make([]byte, 1026)}}}})),
+		"specs of a refusal":            second(DecodeSpecs(Status{Code: DeviceError}.Encode())),
+		"versions without a status":     second(DecodeVersions([]byte{1, 2})),
+		"versions of one byte":          second(DecodeVersions([]byte{1})),
+		"version of none":               second(DecodeVersion(nil)),
+		"another custom message":        DecodeImpinjEnabled(unhex(t, "000000a1 16 011f 0008 0000 0000")),
+		"impinj's answer, cut":          DecodeImpinjEnabled(unhex(t, "0000651a 16 011f")),
+		"power level cut":               second(DecodeCapabilities(unhex(t, "011f000800000000 0089000c 0004 4000 0000651a 008f 0010 00000000 0090 0008 0091 0004"))),
+		"frequencies beyond the table":  second(DecodeCapabilities(unhex(t, "011f000800000000 008f 0017 00000000 0090 000f 0092 000b 00 0094 0006 0009"))),
+		"read result beyond the report": second(DecodeReports(unhex(t, "00f0 000d 015d 0009 00 0005 0002"))),
+	} {
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	spec9 := must(t)(access().Encode())
+	for _, v := range []struct {
+		name string
+		at   int
+		to   byte
+	}{
+		{"antenna 2", 9, 2}, {"other air protocol", 10, 2}, {"enabled", 11, 0x80}, {"stop trigger", 20, 1}, {"mask of bits", 39, 8}, {"no read", 42, 0x56},
+	} {
+		b := bytes.Clone(spec9)
+		b[v.at] = v.to
+		if s, err := DecodeAccessSpec(b); err == nil {
+			t.Errorf("accessspec, %s: accepted as %+v", v.name, s)
+		}
+	}
 	if _, err := DecodeConfig(nil); err == nil {
 		t.Error("empty configuration accepted")
 	}
@@ -223,6 +344,8 @@ func TestRefused(t *testing.T) {
 		t.Error("rospec id of 3 bytes accepted")
 	}
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func FuzzReadMessage(f *testing.F) {
 	f.Add(unhex(f, "043f 0000000d fffffffe 010203"))
@@ -259,7 +382,19 @@ func FuzzPayloads(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, b := range [][]byte{spec, reports, Status{DeviceError, "hot"}.Encode(), Capabilities{Antennas: 4}.Encode(),
+	full, err := tuned().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	accessed, err := access().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	tids, err := EncodeReports([]TagReport{{EPC: make([]byte, 12), TID: make([]byte, 12), Reads: []ReadResult{{1, 0, make([]byte, 4)}}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, b := range [][]byte{full, accessed, tids, zebra().Encode(), (Versions{1, 2}).Encode(), EncodeImpinjEnabled(Status{}), spec, reports, Status{DeviceError, "hot"}.Encode(), Capabilities{Antennas: 4}.Encode(),
 		Config{Keepalive: new(time.Second), Hold: new(true), Events: map[EventType]bool{EventROSpec: true}}.Encode(),
 		Event{ROSpec: &ROSpecEvent{}, Antenna: &AntennaEvent{}, Attempt: new(Connected), Exception: new("e"), Closed: true, Overflow: true}.Encode()} {
 		f.Add(b)
@@ -271,6 +406,14 @@ func FuzzPayloads(f *testing.F) {
 		if s, err := DecodeROSpec(b); err == nil {
 			again(t, s, must(t)(s.Encode()), DecodeROSpec)
 		}
+		if s, err := DecodeAccessSpec(b); err == nil {
+			again(t, s, must(t)(s.Encode()), DecodeAccessSpec)
+		}
+		if v, err := DecodeVersions(b); err == nil {
+			again(t, v, v.Encode(), DecodeVersions)
+		}
+		_, _ = DecodeSpecs(b)
+		_ = DecodeImpinjEnabled(b)
 		if s, err := DecodeStatus(b); err == nil && len(s.Description) <= maxText {
 			again(t, s, s.Encode(), DecodeStatus)
 		}
@@ -286,7 +429,7 @@ func FuzzPayloads(f *testing.F) {
 	})
 }
 
-func must(t *testing.T) func([]byte, error) []byte {
+func must(t testing.TB) func([]byte, error) []byte {
 	return func(b []byte, err error) []byte {
 		t.Helper()
 		if err != nil {

@@ -1,12 +1,14 @@
 // Package llrp is the part of EPCglobal's Low Level Reader Protocol that an
 // inventory needs, as bytes: framing, parameters, and the bodies of about
-// twenty messages. Client and simulated reader share it; it opens no socket.
+// thirty messages, with what Impinj adds to name a tag's chip. Client and
+// simulated reader share it; it opens no socket.
 //
 // It promises that decoding is bounded by the message at hand, never panics,
 // and passes over parameters it does not know, whatever a vendor adds.
 //
-// Format: LLRP 1.0.1 (version 1 on the wire; a 1.1 reader speaks it until told
-// otherwise), all numbers big-endian.
+// Format: LLRP 1.0.1 and 1.1 (1 and 2 on the wire; a 1.1 reader speaks 1.0.1
+// until told otherwise, and what is here is the same in both), all numbers
+// big-endian.
 //
 //	message  reserved:3 version:3 type:10 length:32 id:32 payload
 //	TLV      reserved:6 type:10 length:16 body          types from 128
@@ -21,8 +23,11 @@ import (
 	"strconv"
 )
 
-// Version is what the version field says for LLRP 1.0.1.
-const Version = 1
+// What the version field says for LLRP 1.0.1 and for 1.1.
+const (
+	Version   = 1
+	Version11 = 2
+)
 
 // MaxMessage is more than any inventory message needs, in bytes with header.
 const MaxMessage = 256 << 10
@@ -49,57 +54,59 @@ const (
 	StopROSpecResponse            MessageType = 33
 	EnableROSpec                  MessageType = 24
 	EnableROSpecResponse          MessageType = 34
+	GetROSpecs                    MessageType = 26
+	GetROSpecsResponse            MessageType = 36
+	AddAccessSpec                 MessageType = 40
+	AddAccessSpecResponse         MessageType = 50
+	DeleteAccessSpec              MessageType = 41
+	DeleteAccessSpecResponse      MessageType = 51
+	EnableAccessSpec              MessageType = 42
+	EnableAccessSpecResponse      MessageType = 52
+	GetAccessSpecs                MessageType = 44
+	GetAccessSpecsResponse        MessageType = 54
+	GetSupportedVersion           MessageType = 46 // of LLRP 1.1, as the next three
+	GetSupportedVersionResponse   MessageType = 56
+	SetProtocolVersion            MessageType = 47
+	SetProtocolVersionResponse    MessageType = 57
 	ROAccessReport                MessageType = 61
 	Keepalive                     MessageType = 62
 	KeepaliveAck                  MessageType = 72
 	ReaderEventNotification       MessageType = 63
 	ErrorMessage                  MessageType = 100
+	CustomMessage                 MessageType = 1023 // its own response as well
 )
+
+// messageNames are those of requests and of what has no response named after it.
+var messageNames = map[MessageType]string{
+	GetReaderCapabilities: "GET_READER_CAPABILITIES", SetReaderConfig: "SET_READER_CONFIG", CloseConnection: "CLOSE_CONNECTION",
+	CloseConnectionResponse: "CLOSE_CONNECTION_RESPONSE", AddROSpec: "ADD_ROSPEC", DeleteROSpec: "DELETE_ROSPEC",
+	StartROSpec: "START_ROSPEC", StopROSpec: "STOP_ROSPEC", EnableROSpec: "ENABLE_ROSPEC", GetROSpecs: "GET_ROSPECS",
+	AddAccessSpec: "ADD_ACCESSSPEC", DeleteAccessSpec: "DELETE_ACCESSSPEC", EnableAccessSpec: "ENABLE_ACCESSSPEC",
+	GetAccessSpecs: "GET_ACCESSSPECS", GetSupportedVersion: "GET_SUPPORTED_VERSION", SetProtocolVersion: "SET_PROTOCOL_VERSION",
+	ROAccessReport: "RO_ACCESS_REPORT", Keepalive: "KEEPALIVE", KeepaliveAck: "KEEPALIVE_ACK",
+	ReaderEventNotification: "READER_EVENT_NOTIFICATION", ErrorMessage: "ERROR_MESSAGE", CustomMessage: "CUSTOM_MESSAGE",
+}
 
 // Response returns the type that answers t, 0 if nothing here does.
 func (t MessageType) Response() MessageType {
 	switch t {
-	case GetReaderCapabilities, SetReaderConfig, AddROSpec, DeleteROSpec, StartROSpec, StopROSpec, EnableROSpec:
+	case GetReaderCapabilities, SetReaderConfig, AddROSpec, DeleteROSpec, StartROSpec, StopROSpec, EnableROSpec, GetROSpecs,
+		AddAccessSpec, DeleteAccessSpec, EnableAccessSpec, GetAccessSpecs, GetSupportedVersion, SetProtocolVersion:
 		return t + 10
 	case CloseConnection:
 		return CloseConnectionResponse
 	case Keepalive:
 		return KeepaliveAck
+	case CustomMessage:
+		return CustomMessage
 	}
 	return 0
 }
 
 // String returns the name the standard uses, or the number.
 func (t MessageType) String() string {
-	switch t {
-	case GetReaderCapabilities:
-		return "GET_READER_CAPABILITIES"
-	case SetReaderConfig:
-		return "SET_READER_CONFIG"
-	case CloseConnection:
-		return "CLOSE_CONNECTION"
-	case AddROSpec:
-		return "ADD_ROSPEC"
-	case DeleteROSpec:
-		return "DELETE_ROSPEC"
-	case StartROSpec:
-		return "START_ROSPEC"
-	case StopROSpec:
-		return "STOP_ROSPEC"
-	case EnableROSpec:
-		return "ENABLE_ROSPEC"
-	case ROAccessReport:
-		return "RO_ACCESS_REPORT"
-	case Keepalive:
-		return "KEEPALIVE"
-	case KeepaliveAck:
-		return "KEEPALIVE_ACK"
-	case ReaderEventNotification:
-		return "READER_EVENT_NOTIFICATION"
-	case ErrorMessage:
-		return "ERROR_MESSAGE"
-	case CloseConnectionResponse:
-		return "CLOSE_CONNECTION_RESPONSE"
+	if name, ok := messageNames[t]; ok {
+		return name
 	}
 	if t > 10 && (t-10).Response() == t {
 		return (t - 10).String() + "_RESPONSE"

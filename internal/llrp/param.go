@@ -27,6 +27,13 @@ const (
 	pReceiveSensitivity   ParamType = 139
 	pPerAntennaAirProto   ParamType = 140
 	pGPIOCapabilities     ParamType = 141
+	pLLRPCapabilities     ParamType = 142
+	pRegulatory           ParamType = 143
+	pUHFBand              ParamType = 144
+	pTransmitPowerLevel   ParamType = 145
+	pFrequencyInformation ParamType = 146
+	pFrequencyHopTable    ParamType = 147
+	pFixedFrequencyTable  ParamType = 148
 	pROSpec               ParamType = 177
 	pROBoundarySpec       ParamType = 178
 	pROSpecStartTrigger   ParamType = 179
@@ -34,10 +41,16 @@ const (
 	pAISpec               ParamType = 183
 	pAISpecStopTrigger    ParamType = 184
 	pInventoryParameter   ParamType = 186
+	pAccessSpec           ParamType = 207
+	pAccessSpecStop       ParamType = 208
+	pAccessCommand        ParamType = 209
 	pKeepaliveSpec        ParamType = 220
+	pAntennaConfiguration ParamType = 222
+	pRFTransmitter        ParamType = 224
 	pEventsAndReports     ParamType = 226
 	pROReportSpec         ParamType = 237
 	pTagReportSelector    ParamType = 238
+	pAccessReportSpec     ParamType = 239
 	pTagReportData        ParamType = 240
 	pEPCData              ParamType = 241
 	pEventSpec            ParamType = 244
@@ -50,6 +63,16 @@ const (
 	pConnectionAttempt    ParamType = 256
 	pConnectionCloseEvent ParamType = 257
 	pLLRPStatus           ParamType = 287
+	pC1G2Capabilities     ParamType = 327
+	pC1G2RFModeTable      ParamType = 328
+	pC1G2RFMode           ParamType = 329
+	pC1G2Inventory        ParamType = 330
+	pC1G2Singulation      ParamType = 336
+	pC1G2TagSpec          ParamType = 338
+	pC1G2TargetTag        ParamType = 339
+	pC1G2Read             ParamType = 341
+	pC1G2ReadResult       ParamType = 349
+	pCustom               ParamType = 1023
 )
 
 // errUnknownTV ends a walk: a TV of unknown type has no length to skip by.

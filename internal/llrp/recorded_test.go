@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,22 @@ func TestRecordedCapabilities(t *testing.T) {
 			DeviceManufacturer, Model uint32
 			FirmwareVersion           string
 		}
+		LLRPCapabilities       struct{ MaxROSpecs, MaxAccessSpecs uint32 }
+		RegulatoryCapabilities struct {
+			UHFBandCapabilities struct {
+				TransmitPowerLevels []struct {
+					Index              uint16
+					TransmitPowerValue int16
+				}
+				FrequencyInformation struct {
+					Hopping            bool
+					FrequencyHopTables []struct {
+						HopTableID  uint8
+						Frequencies []uint32
+					}
+				}
+			}
+		}
 	}
 	b := recorded(t, "GetReaderCapabilitiesResponse-000", &want)
 	w := want.GeneralDeviceCapabilities
@@ -69,8 +86,25 @@ func TestRecordedCapabilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c != (Capabilities{w.MaxSupportedAntennas, w.HasUTCClock, w.DeviceManufacturer, w.Model, w.FirmwareVersion}) {
+	if c.Antennas != w.MaxSupportedAntennas || c.UTCClock != w.HasUTCClock || c.Manufacturer != w.DeviceManufacturer ||
+		c.Model != w.Model || c.Firmware != w.FirmwareVersion {
 		t.Errorf("got %+v, want %+v", c, w)
+	}
+	if l := want.LLRPCapabilities; c.MaxROSpecs != l.MaxROSpecs || c.MaxAccessSpecs != l.MaxAccessSpecs {
+		t.Errorf("got %d and %d specs, want %+v", c.MaxROSpecs, c.MaxAccessSpecs, l)
+	}
+	u := want.RegulatoryCapabilities.UHFBandCapabilities
+	if len(c.Power) != len(u.TransmitPowerLevels) || len(c.Power) != 81 {
+		t.Fatalf("%d power levels, want %d", len(c.Power), len(u.TransmitPowerLevels))
+	}
+	for i, p := range u.TransmitPowerLevels {
+		if c.Power[i] != (PowerLevel{p.Index, p.TransmitPowerValue}) {
+			t.Errorf("power level %+v, want %+v", c.Power[i], p)
+		}
+	}
+	if f := u.FrequencyInformation; c.Hopping != f.Hopping || len(f.FrequencyHopTables) != 1 || c.HopTable != f.FrequencyHopTables[0].HopTableID ||
+		!slices.Equal(c.Frequencies, f.FrequencyHopTables[0].Frequencies) {
+		t.Errorf("frequencies %v %d %v, want %+v", c.Hopping, c.HopTable, c.Frequencies, f)
 	}
 	if c.Antennas != 4 || c.Manufacturer != 25882 || c.Firmware != "5.14.0.240" {
 		t.Errorf("the recording is another one: %+v", c)

@@ -9,17 +9,22 @@ import (
 // maxEPC is the most a Gen2 tag can hold: 31 words of 16 bits.
 const maxEPC = 62
 
+// maxMemory bounds what one read gives, in bytes: 16 of them fit in a report.
+const maxMemory = 1024
+
 // A TagReport is one TagReportData. Only the fields that Has names mean anything.
 type TagReport struct {
 	Has      Content
 	EPC      []byte // at most 62 bytes, the last one padded with zero bits; empty if there is none
 	ROSpecID uint32
-	Antenna  uint16 // from 1
-	RSSI     int8   // dBm, peak
-	First    uint64 // µs of the reader's clock, which nobody checked
-	Last     uint64 // as First
-	Uptime   bool   // First and Last count from the reader's start, not from 1970
-	Count    uint16 // how often seen between First and Last
+	Antenna  uint16       // from 1
+	RSSI     int8         // dBm, peak
+	First    uint64       // µs of the reader's clock, which nobody checked
+	Last     uint64       // as First
+	Uptime   bool         // First and Last count from the reader's start, not from 1970
+	Count    uint16       // how often seen between First and Last
+	Reads    []ReadResult // of AccessSpecs; at most 16
+	TID      []byte       // Impinj's serialized TID, whole words; nil: not sent
 }
 
 // EncodeReports returns the payload of RO_ACCESS_REPORT.
@@ -28,6 +33,14 @@ func EncodeReports(tags []TagReport) ([]byte, error) {
 	for _, t := range tags {
 		if len(t.EPC) > maxEPC {
 			return nil, fmt.Errorf("llrp: epc of %d bytes > %d", len(t.EPC), maxEPC)
+		}
+		if len(t.TID) > maxMemory || len(t.TID)%2 != 0 || len(t.Reads) > maxReadResults {
+			return nil, fmt.Errorf("llrp: tag with %d read results and a tid of %d bytes", len(t.Reads), len(t.TID))
+		}
+		for _, r := range t.Reads {
+			if len(r.Data) > maxMemory || len(r.Data)%2 != 0 {
+				return nil, fmt.Errorf("llrp: read result of %d bytes", len(r.Data))
+			}
 		}
 		b = appendTLV(b, pTagReportData, t.append)
 	}
@@ -64,10 +77,16 @@ func (t TagReport) append(b []byte) []byte {
 	if t.Has&HasSeenCount != 0 {
 		b = binary.BigEndian.AppendUint16(appendTV(b, tvTagSeenCount), t.Count)
 	}
+	for _, r := range t.Reads {
+		b = r.append(b)
+	}
+	if t.TID != nil {
+		b = customTLV(b, impinjSerializedTID, append(binary.BigEndian.AppendUint16(nil, uint16(len(t.TID)/2)), t.TID...)...)
+	}
 	return b
 }
 
-// DecodeReports reads RO_ACCESS_REPORT. EPCs share memory with payload. What is
+// DecodeReports reads RO_ACCESS_REPORT. Byte strings share memory with payload. What is
 // no tag report, surveys and vendor additions, is passed over.
 func DecodeReports(payload []byte) ([]TagReport, error) {
 	var tags []TagReport
@@ -118,6 +137,22 @@ func decodeTag(b []byte) (TagReport, error) {
 			t.Has, t.Last, t.Uptime = t.Has|HasLastSeen, f.u64(), p.Type == tvLastSeenUptime
 		case tvTagSeenCount:
 			t.Has, t.Count = t.Has|HasSeenCount, f.u16()
+		case pC1G2ReadResult:
+			var r ReadResult
+			if r, err = decodeReadResult(p.Data); err == nil && (len(r.Data) > maxMemory || len(t.Reads) == maxReadResults) {
+				err = fmt.Errorf("llrp: read result %d of %d bytes", len(t.Reads)+1, len(r.Data))
+			}
+			t.Reads = append(t.Reads, r)
+		case pCustom:
+			if subtype, body := decodeCustom(p.Data); subtype == impinjSerializedTID {
+				f.b = body
+				if t.TID = f.take(2 * int(f.u16())); len(t.TID) > maxMemory {
+					err = fmt.Errorf("llrp: tid of %d bytes > %d", len(t.TID), maxMemory)
+				}
+			}
+		}
+		if err != nil {
+			return TagReport{}, err
 		}
 		if f.err != nil {
 			return TagReport{}, f.err

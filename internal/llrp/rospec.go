@@ -41,15 +41,32 @@ const (
 
 // A ReportSpec is an ROReportSpec.
 type ReportSpec struct {
-	Trigger ReportTrigger
-	N       uint16 // 0: no limit
-	Content Content
+	Trigger       ReportTrigger
+	N             uint16 // 0: no limit
+	Content       Content
+	SerializedTID bool // Impinj only: read each tag's TID along with its EPC ("FastID")
 }
 
 // An AISpec takes inventory until the ROSpec stops it.
 type AISpec struct {
-	Antennas []uint16 // at most 256; a 0 among them means all
-	StopMS   uint32   // 0: no limit of its own, else how long in milliseconds
+	Antennas  []uint16   // at most 256; a 0 among them means all
+	StopMS    uint32     // 0: no limit of its own, else how long in milliseconds
+	Inventory *Inventory // nil: as the reader is configured
+}
+
+// An Inventory is how tags are called on all antennas of an AISpec.
+type Inventory struct {
+	Session    uint8      // 0..3: how long a tag stays silent after its answer
+	Population uint16     // how many tags to expect at once
+	Search     SearchMode // Impinj only; 0 is not sent
+	Transmit   *Transmit  // nil: as the reader is configured
+}
+
+// Transmit is power and channel, each by its index in the reader's own tables.
+type Transmit struct {
+	HopTable uint16 // with Capabilities.Hopping, else 0
+	Channel  uint16 // from 1 without hopping, else 0
+	Power    uint16
 }
 
 // An ROSpec is a reader operation: inventory of Gen2 tags, and how to report it.
@@ -74,6 +91,9 @@ func (s ROSpec) Encode() ([]byte, error) {
 		if len(a.Antennas) < 1 || len(a.Antennas) > 256 {
 			return nil, fmt.Errorf("llrp: aispec of %d antennas: want 1 to 256", len(a.Antennas))
 		}
+		if a.Inventory != nil && a.Inventory.Session > 3 {
+			return nil, fmt.Errorf("llrp: session %d > 3", a.Inventory.Session)
+		}
 	}
 	return appendTLV(nil, pROSpec, func(b []byte) []byte {
 		b = binary.BigEndian.AppendUint32(b, s.ID)
@@ -89,7 +109,13 @@ func (s ROSpec) Encode() ([]byte, error) {
 					b = binary.BigEndian.AppendUint16(b, id)
 				}
 				b = appendStop(b, pAISpecStopTrigger, a.StopMS)
-				return bytesTLV(b, pInventoryParameter, 0, 1, gen2)
+				return appendTLV(b, pInventoryParameter, func(b []byte) []byte {
+					b = append(b, 0, 1, gen2)
+					if a.Inventory != nil {
+						b = a.Inventory.append(b)
+					}
+					return b
+				})
 			})
 		}
 		if s.Report != nil {
@@ -97,6 +123,31 @@ func (s ROSpec) Encode() ([]byte, error) {
 		}
 		return b
 	}), nil
+}
+
+// append writes an AntennaConfiguration for all antennas.
+func (v Inventory) append(b []byte) []byte {
+	return appendTLV(b, pAntennaConfiguration, func(b []byte) []byte {
+		b = append(b, 0, 0)
+		if t := v.Transmit; t != nil {
+			b = appendTLV(b, pRFTransmitter, func(b []byte) []byte {
+				b = binary.BigEndian.AppendUint16(b, t.HopTable)
+				b = binary.BigEndian.AppendUint16(b, t.Channel)
+				return binary.BigEndian.AppendUint16(b, t.Power)
+			})
+		}
+		return appendTLV(b, pC1G2Inventory, func(b []byte) []byte {
+			b = append(b, 0) // the reader itself chooses between A and B
+			b = appendTLV(b, pC1G2Singulation, func(b []byte) []byte {
+				b = binary.BigEndian.AppendUint16(append(b, v.Session<<6), v.Population)
+				return append(b, 0, 0, 0, 0) // tag transit time: unknown
+			})
+			if v.Search != SearchReader {
+				b = customTLV(b, impinjSearchMode, byte(v.Search>>8), byte(v.Search))
+			}
+			return b
+		})
+	})
 }
 
 // appendStop writes the trigger both stop parameters share: 0 none, 1 duration.
@@ -109,7 +160,11 @@ func appendStop(b []byte, t ParamType, ms uint32) []byte {
 func (r ReportSpec) append(b []byte) []byte {
 	return appendTLV(b, pROReportSpec, func(b []byte) []byte {
 		b = binary.BigEndian.AppendUint16(append(b, byte(r.Trigger)), r.N)
-		return bytesTLV(b, pTagReportSelector, byte(r.Content>>8), byte(r.Content))
+		b = bytesTLV(b, pTagReportSelector, byte(r.Content>>8), byte(r.Content))
+		if r.SerializedTID {
+			b = customTLV(b, impinjReportSelector, customTLV(nil, impinjEnableSerializedTID, 0, 1)...)
+		}
+		return b
 	})
 }
 
@@ -233,12 +288,78 @@ func decodeAISpec(b []byte) (AISpec, error) {
 				return AISpec{}, errors.New("llrp: air protocol is not 1, gen2")
 			}
 			inventory = true
+			if a.Inventory, err = decodeInventory(f.b); err != nil {
+				return AISpec{}, err
+			}
 		}
 	}
 	if !inventory {
 		return AISpec{}, errors.New("llrp: aispec has no inventory parameters")
 	}
 	return a, nil
+}
+
+// decodeInventory reads an AntennaConfiguration, nil if there is none.
+func decodeInventory(b []byte) (*Inventory, error) {
+	var v *Inventory
+	for p, err := range Params(b) {
+		if err != nil {
+			return nil, err
+		}
+		if p.Type != pAntennaConfiguration {
+			continue
+		}
+		f := fields{b: p.Data}
+		if antenna := f.u16(); antenna != 0 || v != nil {
+			return nil, errors.New("llrp: antennas of one aispec are configured differently")
+		}
+		v = &Inventory{}
+		for p, err := range Params(f.b) {
+			if err != nil {
+				return nil, err
+			}
+			f := fields{b: p.Data}
+			switch p.Type {
+			case pRFTransmitter:
+				v.Transmit = &Transmit{f.u16(), f.u16(), f.u16()}
+			case pC1G2Inventory:
+				err = v.decodeCommand(p.Data)
+			}
+			if err = errors.Join(err, f.err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
+}
+
+func (v *Inventory) decodeCommand(b []byte) error {
+	f := fields{b: b}
+	if f.u8()&0x80 != 0 {
+		return errors.New("llrp: inventory is aware of the tags' state")
+	}
+	if f.err != nil {
+		return f.err
+	}
+	for p, err := range Params(f.b) {
+		if err != nil {
+			return err
+		}
+		f := fields{b: p.Data}
+		switch p.Type {
+		case pC1G2Singulation:
+			v.Session, v.Population = f.u8()>>6, f.u16()
+		case pCustom:
+			if subtype, body := decodeCustom(p.Data); subtype == impinjSearchMode {
+				f.b = body
+				v.Search = SearchMode(f.u16())
+			}
+		}
+		if f.err != nil {
+			return f.err
+		}
+	}
+	return nil
 }
 
 func decodeReportSpec(b []byte) (ReportSpec, error) {
@@ -254,18 +375,40 @@ func decodeReportSpec(b []byte) (ReportSpec, error) {
 		if err != nil {
 			return ReportSpec{}, err
 		}
-		if p.Type == pTagReportSelector {
-			f := fields{b: p.Data}
-			if r.Content = Content(f.u16()); f.err != nil {
-				return ReportSpec{}, f.err
+		f := fields{b: p.Data}
+		switch p.Type {
+		case pTagReportSelector:
+			r.Content = Content(f.u16())
+		case pCustom:
+			if subtype, body := decodeCustom(p.Data); subtype == impinjReportSelector {
+				r.SerializedTID, err = decodeReportSelector(body)
 			}
+		}
+		if err = errors.Join(err, f.err); err != nil {
+			return ReportSpec{}, err
 		}
 	}
 	return r, nil
 }
 
+func decodeReportSelector(b []byte) (serializedTID bool, err error) {
+	for p, err := range Params(b) {
+		if err != nil {
+			return false, err
+		}
+		if subtype, body := decodeCustom(p.Data); p.Type == pCustom && subtype == impinjEnableSerializedTID {
+			f := fields{b: body}
+			serializedTID = f.u16() == 1
+			if f.err != nil {
+				return false, f.err
+			}
+		}
+	}
+	return serializedTID, nil
+}
+
 // EncodeROSpecID returns the payload of DELETE_, ENABLE_, START_ and
-// STOP_ROSPEC; 0 names all.
+// STOP_ROSPEC, and of those for AccessSpecs; 0 names all.
 func EncodeROSpecID(id uint32) []byte { return binary.BigEndian.AppendUint32(nil, id) }
 
 // DecodeROSpecID reads what EncodeROSpecID wrote.

@@ -53,12 +53,28 @@ type Status struct {
 	Description string // UTF-8; the first 1024 bytes are sent
 }
 
-// Err returns nil on success and what the reader said otherwise.
+// A StatusError is a Status other than success.
+type StatusError struct{ Status }
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("llrp: reader says %v: %q", e.Code, e.Description)
+}
+
+// Err returns nil on success and a *StatusError with what the reader said otherwise.
 func (s Status) Err() error {
 	if s.Code == Success {
 		return nil
 	}
-	return fmt.Errorf("llrp: reader says %v: %q", s.Code, s.Description)
+	return &StatusError{s}
+}
+
+// checkStatus is the error of a response's status.
+func checkStatus(payload []byte) error {
+	s, err := DecodeStatus(payload)
+	if err != nil {
+		return err
+	}
+	return s.Err()
 }
 
 // Encode returns the payload of a response that says nothing but its status.

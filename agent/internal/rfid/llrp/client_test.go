@@ -114,10 +114,40 @@ func (r scripted) report(tags ...wire.TagReport) {
 func (r scripted) expect(t wire.MessageType) wire.Message {
 	r.Helper()
 	m, err := wire.ReadMessage(r.conn, wire.MaxMessage)
-	if err != nil || m.Type != t || m.Version != wire.Version {
+	if err != nil || m.Type != t || m.Version != wire.Version && t != wire.GetSupportedVersion {
 		r.Fatalf("got %+v, %v; want %v", m, err, t)
 	}
 	return m
+}
+
+// grant answers a request as a reader of LLRP 1.0.1 that agrees to everything.
+func (r scripted) grant(m wire.Message, caps wire.Capabilities) {
+	r.Helper()
+	switch m.Type {
+	case wire.GetSupportedVersion:
+		r.say(wire.ErrorMessage, m.ID, wire.Status{Code: wire.UnsupportedVersion}.Encode())
+	case wire.GetReaderCapabilities:
+		r.say(m.Type.Response(), m.ID, caps.Encode())
+	case wire.CustomMessage:
+		r.say(wire.CustomMessage, m.ID, wire.EncodeImpinjEnabled(wire.Status{}))
+	default: // an empty list of specs says no more than its status
+		r.say(m.Type.Response(), m.ID, wire.Status{}.Encode())
+	}
+}
+
+// until grants everything in front of the first request of type t.
+func (r scripted) until(t wire.MessageType, caps wire.Capabilities) wire.Message {
+	r.Helper()
+	for {
+		m, err := wire.ReadMessage(r.conn, wire.MaxMessage)
+		if err != nil {
+			r.Fatalf("%v, want %v", err, t)
+		}
+		if m.Type == t {
+			return m
+		}
+		r.grant(m, caps)
+	}
 }
 
 // answer expects a request and grants it.
@@ -128,24 +158,25 @@ func (r scripted) answer(t wire.MessageType) wire.Message {
 	return m
 }
 
+var impinj = wire.Capabilities{Antennas: 4, UTCClock: true, Manufacturer: 25882, Model: 2001002, Firmware: "5.14.0.240"}
+
 // setUp plays everything up to START_ROSPEC, which it leaves unanswered.
 func (r scripted) setUp() (wire.ROSpec, wire.Message) {
 	r.Helper()
 	r.event(wire.Event{Attempt: new(wire.Connected)})
-	m := r.expect(wire.GetReaderCapabilities)
-	r.say(wire.GetReaderCapabilitiesResponse, m.ID,
-		wire.Capabilities{Antennas: 4, UTCClock: true, Manufacturer: 25882, Model: 2001002, Firmware: "5.14.0.240"}.Encode())
-	cfg, err := wire.DecodeConfig(r.answer(wire.SetReaderConfig).Payload)
+	m := r.until(wire.SetReaderConfig, impinj)
+	r.grant(m, impinj)
+	cfg, err := wire.DecodeConfig(m.Payload)
 	if err != nil || cfg.Keepalive == nil || *cfg.Keepalive != 10*time.Second || cfg.Hold == nil || *cfg.Hold ||
 		cfg.Reset || !cfg.Events[wire.EventROSpec] {
 		r.Fatalf("configuration %+v, %v", cfg, err)
 	}
-	if id, err := wire.DecodeROSpecID(r.answer(wire.DeleteROSpec).Payload); err != nil || id != 0 {
-		r.Fatalf("delete rospec %d, %v; want all", id, err)
-	}
 	spec, err := wire.DecodeROSpec(r.answer(wire.AddROSpec).Payload)
-	if err != nil || spec.Report == nil || spec.Report.N != 1 || len(spec.AISpecs) != 1 {
+	if err != nil || spec.Report == nil || spec.Report.N != 1 || len(spec.AISpecs) != 1 || spec.AISpecs[0].Inventory == nil || !spec.Report.SerializedTID {
 		r.Fatalf("rospec %+v, %v", spec, err)
+	}
+	if spec.ID&^(ownIDs-1) != own {
+		r.Errorf("rospec %#x is not known as ours", spec.ID)
 	}
 	if id, err := wire.DecodeROSpecID(r.answer(wire.EnableROSpec).Payload); err != nil || id != spec.ID {
 		r.Fatalf("enable rospec %d, %v; want %d", id, err, spec.ID)
@@ -248,12 +279,12 @@ func TestDropsLeftovers(t *testing.T) {
 		s := newStand(t, Options{})
 		r := s.accept()
 		r.event(wire.Event{Attempt: new(wire.Connected)})
-		m := r.expect(wire.GetReaderCapabilities)
+		m := r.until(wire.GetReaderCapabilities, impinj)
 		r.report(wire.TagReport{EPC: epc(1)}, wire.TagReport{Has: wire.HasROSpecID, EPC: epc(2), ROSpecID: 1})
-		r.say(wire.GetReaderCapabilitiesResponse, m.ID, wire.Capabilities{}.Encode())
-		r.answer(wire.SetReaderConfig)
-		r.answer(wire.DeleteROSpec)
-		spec, err := wire.DecodeROSpec(r.answer(wire.AddROSpec).Payload)
+		r.grant(m, impinj)
+		m = r.until(wire.AddROSpec, impinj)
+		r.grant(m, impinj)
+		spec, err := wire.DecodeROSpec(m.Payload)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,18 +337,7 @@ func TestSessionFailures(t *testing.T) {
 	refuse := func(at wire.MessageType, how func(scripted, wire.Message)) func(scripted) {
 		return func(r scripted) {
 			r.event(wire.Event{Attempt: new(wire.Connected)})
-			for _, step := range []wire.MessageType{wire.GetReaderCapabilities, wire.SetReaderConfig, wire.DeleteROSpec, wire.AddROSpec} {
-				m := r.expect(step)
-				switch {
-				case step == at:
-					how(r, m)
-					return
-				case step == wire.GetReaderCapabilities:
-					r.say(step.Response(), m.ID, wire.Capabilities{}.Encode())
-				default:
-					r.say(step.Response(), m.ID, wire.Status{}.Encode())
-				}
-			}
+			how(r, r.until(at, wire.Capabilities{Antennas: 4}))
 		}
 	}
 	for _, v := range []struct {
@@ -338,6 +358,17 @@ func TestSessionFailures(t *testing.T) {
 		{"status", `ADD_ROSPEC: llrp: reader says M_FieldError: "antenna 9"`, refuse(wire.AddROSpec, func(r scripted, m wire.Message) {
 			r.say(m.Type.Response(), m.ID, wire.Status{Code: wire.FieldError, Description: "antenna 9"}.Encode())
 		})},
+		{"antenna that is not there", "antenna 5 of a reader with 4", refuse(wire.GetReaderCapabilities, func(r scripted, m wire.Message) {
+			r.grant(m, wire.Capabilities{Antennas: 4})
+		})},
+		{"version that was offered refused", "SET_PROTOCOL_VERSION: llrp: reader says R_DeviceError", refuse(wire.GetSupportedVersion, func(r scripted, m wire.Message) {
+			r.say(m.Type.Response(), m.ID, wire.Versions{Current: 1, Supported: 2}.Encode())
+			m = r.until(wire.SetProtocolVersion, impinj)
+			r.say(m.Type.Response(), m.ID, wire.Status{Code: wire.DeviceError}.Encode())
+		})},
+		{"specs that are none", "llrp: parameter", refuse(wire.GetROSpecs, func(r scripted, m wire.Message) {
+			r.say(m.Type.Response(), m.ID, append(wire.Status{}.Encode(), 0, 177, 0, 99))
+		})},
 		{"error message", "M_UnsupportedMessage", refuse(wire.SetReaderConfig, func(r scripted, m wire.Message) {
 			r.say(wire.ErrorMessage, m.ID, wire.Status{Code: wire.UnsupportedMessage}.Encode())
 		})},
@@ -348,14 +379,19 @@ func TestSessionFailures(t *testing.T) {
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStand(t, Options{})
+				o := Options{}
+				if v.name == "antenna that is not there" {
+					o.Antennas = []uint16{1, 5}
+				}
+				s := newStand(t, o)
 				first := s.accept()
 				v.play(first)
 				s.wantStatus("down", v.why)
 				first.conn.Close()
-				r := s.accept()
-				r.start()
-				s.wantStatus("up", "")
+				if o.Antennas == nil {
+					s.accept().start()
+					s.wantStatus("up", "")
+				}
 				s.end()
 			})
 		})
@@ -417,7 +453,7 @@ func TestEndsAnywhere(t *testing.T) {
 		{"waiting for an answer", func(s *stand) {
 			r := s.accept()
 			r.event(wire.Event{Attempt: new(wire.Connected)})
-			r.expect(wire.GetReaderCapabilities)
+			r.expect(wire.GetSupportedVersion)
 		}},
 		{"pausing", func(s *stand) { s.accept().conn.Close(); s.wantStatus("down", "") }},
 		{"streaming from a reader that hangs", func(s *stand) { s.accept().start(); s.wantStatus("up", "") }},
@@ -479,9 +515,80 @@ func TestReconnectsOverTCP(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for _, o := range []Options{{}, {Address: "dock-3"}, {Address: ":5084"}, {Address: "dock-3:"}, {Address: "dock-3:5084", Antennas: make([]uint16, 257)}} {
+	for _, o := range []Options{{}, {Address: "fe80::1"}, {Address: ":5084"}, {Address: "dock-3", Power: 37}, {Address: "dock-3", Power: -1}, {Address: "dock-3", Session: 4}, {Address: "dock-3:"}, {Address: "dock-3:5084", Antennas: make([]uint16, 257)}} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v accepted", o)
 		}
+	}
+}
+
+func TestStandardPorts(t *testing.T) {
+	pinned, err := Pinned(strings.Repeat("ab", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Address: "dock-3"}, "llrp://dock-3:5084"},
+		{Options{Address: "192.0.2.7", TLS: pinned}, "llrp://192.0.2.7:5085"},
+		{Options{Address: "[fe80::1]:7000", TLS: pinned}, "llrp://[fe80::1]:7000"},
+	} {
+		if c, err := New(v.o); err != nil || c.Name() != v.want {
+			t.Errorf("%v, %v; want %s", c, err, v.want)
+		}
+	}
+	for _, bad := range []string{"", "ab", strings.Repeat("zz", 32), strings.Repeat("ab", 33)} {
+		if _, err := Pinned(bad); err == nil {
+			t.Errorf("fingerprint %q accepted", bad)
+		}
+	}
+}
+
+func TestTransmit(t *testing.T) {
+	levels := []wire.PowerLevel{{Index: 1, Centi: 1000}, {Index: 7, Centi: 2525}, {Index: 3, Centi: 2000}}
+	for _, v := range []struct {
+		caps wire.Capabilities
+		dBm  float64
+		want wire.Transmit // zero: refused
+	}{
+		{wire.Capabilities{Power: levels}, 30, wire.Transmit{Channel: 1, Power: 7}},
+		{wire.Capabilities{Power: levels}, 25.25, wire.Transmit{Channel: 1, Power: 7}},
+		{wire.Capabilities{Power: levels, Hopping: true, HopTable: 2}, 25.2, wire.Transmit{HopTable: 2, Power: 3}},
+		{wire.Capabilities{Power: levels}, 9.99, wire.Transmit{}},
+		{wire.Capabilities{}, 30, wire.Transmit{}},
+	} {
+		if got, err := transmit(v.caps, v.dBm); got != v.want || (err == nil) != (v.want != wire.Transmit{}) {
+			t.Errorf("%g dBm: %+v, %v; want %+v", v.dBm, got, err, v.want)
+		}
+	}
+}
+
+// A reader of LLRP 1.0.1 that falls silent or hangs up on what it does not know
+// is not asked again.
+func TestReaderWithoutVersions(t *testing.T) {
+	for name, react := range map[string]func(scripted){
+		"silent": func(scripted) {},
+		"closes": func(r scripted) { r.conn.Close() },
+		"refuses and closes": func(r scripted) {
+			r.say(wire.ErrorMessage, 0, wire.Status{Code: wire.UnsupportedVersion}.Encode())
+			r.conn.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStand(t, Options{})
+				r := s.accept()
+				r.event(wire.Event{Attempt: new(wire.Connected)})
+				r.expect(wire.GetSupportedVersion)
+				react(r)
+				s.wantStatus("down", "llrp:")
+				r = s.accept()
+				r.event(wire.Event{Attempt: new(wire.Connected)})
+				r.expect(wire.GetReaderCapabilities)
+				s.end()
+			})
+		})
 	}
 }

@@ -13,18 +13,32 @@ import (
 	wire "trailmark/internal/llrp"
 )
 
+// Our specs have numbers that nobody else has by chance: what a session that died
+// left behind is known by them.
+const (
+	own    = 0x54d00000
+	ownIDs = 0x00100000
+)
+
+// tidWords is class, maker, model and the 48-bit serial number of a tag with an
+// extended TID. A shorter TID names a model, not a tag.
+const tidWords = 6
+
 // A session is one inventory on one connection. It belongs to the goroutine of Run.
 type session struct {
 	*link
-	o      *Options
-	each   func(rfid.Read)
-	up     func(what string)
-	rospec uint32 // new in every session: tells our reads from leftovers
+	*Client
+	each func(rfid.Read)
+	up   func(what string)
+	id   uint32 // of our specs; new in every session: tells our reads from leftovers
 
-	greeted bool      // the reader took us as its client
-	what    string    // the device in one line
-	running time.Time // when our ROSpec was to start; zero before
-	isUp    bool
+	greeted   bool // the reader took us as its client
+	caps      wire.Capabilities
+	impinj    bool      // it takes Impinj's extensions
+	fastID    bool      // the reader sends TIDs by itself
+	accessing bool      // our AccessSpec may be there
+	running   time.Time // when our ROSpec was to start; zero before
+	isUp      bool
 }
 
 // run sets the reader up and streams until the session is lost.
@@ -32,40 +46,8 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.greet(ctx); err != nil {
 		return err
 	}
-	handle := func(m wire.Message) error { return s.handle(ctx, m) }
-	b, err := s.ask(ctx, wire.GetReaderCapabilities, wire.GeneralCapabilities(), handle)
-	if err != nil {
-		return err
-	}
-	caps, err := wire.DecodeCapabilities(b)
-	if err != nil {
-		return err
-	}
-	s.what = fmt.Sprintf("manufacturer %d model %d firmware %q with %d antennas", caps.Manufacturer, caps.Model, caps.Firmware, caps.Antennas)
-	spec, err := s.inventory().Encode()
-	if err != nil {
-		return err
-	}
-	config := wire.Config{
-		Keepalive: new(keepalive),
-		Hold:      new(false),
-		Events: map[wire.EventType]bool{wire.EventROSpec: true, wire.EventBuffer: true,
-			wire.EventException: true, wire.EventAntenna: true},
-	}
-	for _, step := range []struct {
-		t       wire.MessageType
-		payload []byte
-	}{
-		{wire.SetReaderConfig, config.Encode()},
-		{wire.DeleteROSpec, wire.EncodeROSpecID(0)},
-		{wire.AddROSpec, spec},
-		{wire.EnableROSpec, wire.EncodeROSpecID(s.rospec)},
-		{wire.StartROSpec, wire.EncodeROSpecID(s.rospec)},
-	} {
-		if step.t == wire.StartROSpec {
-			s.running = time.Now() // the first read may overtake the response
-		}
-		if _, err := s.ask(ctx, step.t, step.payload, handle); err != nil {
+	for _, step := range []func(context.Context) error{s.agree, s.learn, s.clear, s.configure, s.start} {
+		if err := step(ctx); err != nil {
 			return err
 		}
 	}
@@ -79,6 +61,11 @@ func (s *session) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// request asks and, meanwhile, handles what the reader says unasked.
+func (s *session) request(ctx context.Context, t wire.MessageType, payload []byte) ([]byte, error) {
+	return s.ask(ctx, t, payload, func(m wire.Message) error { return s.handle(ctx, m) })
 }
 
 // greet waits for the reader to say whether it takes us.
@@ -103,23 +90,24 @@ func (s *session) greet(ctx context.Context) error {
 		return fmt.Errorf("llrp: %v", *e.Attempt)
 	}
 	s.greeted = true
+	if e.Uptime {
+		s.o.Log.DebugContext(ctx, "reader has no clock", slog.Duration("uptime", time.Duration(e.Time)*time.Microsecond))
+	} else {
+		ahead := time.UnixMicro(int64(e.Time)).Sub(s.o.Now())
+		s.o.Log.DebugContext(ctx, "reader's clock, which is not used", slog.Duration("ahead", ahead))
+	}
 	return nil
 }
 
-func (s *session) inventory() wire.ROSpec {
-	antennas := s.o.Antennas
-	if len(antennas) == 0 {
-		antennas = []uint16{0}
-	}
-	return wire.ROSpec{ID: s.rospec, AISpecs: []wire.AISpec{{Antennas: antennas}},
-		Report: &wire.ReportSpec{Trigger: wire.ReportEndAISpec, N: 1,
-			Content: wire.HasROSpecID | wire.HasAntenna | wire.HasRSSI | wire.HasFirstSeen | wire.HasLastSeen | wire.HasSeenCount}}
+// what is the device in one line.
+func (s *session) what() string {
+	return fmt.Sprintf("manufacturer %d model %d firmware %q with %d antennas", s.caps.Manufacturer, s.caps.Model, s.caps.Firmware, s.caps.Antennas)
 }
 
 func (s *session) markUp() {
 	if !s.isUp {
 		s.isUp = true
-		s.up(s.what)
+		s.up(s.what())
 	}
 }
 
@@ -155,7 +143,7 @@ func (s *session) handle(ctx context.Context, m wire.Message) error {
 func (s *session) reads(ctx context.Context, tags []wire.TagReport) {
 	arrived := s.o.Now()
 	for _, t := range tags {
-		ours := t.ROSpecID == s.rospec
+		ours := t.ROSpecID == s.id
 		if t.Has&wire.HasROSpecID == 0 { // a reader that leaves it out
 			ours = s.isUp
 		}
@@ -164,7 +152,7 @@ func (s *session) reads(ctx context.Context, tags []wire.TagReport) {
 			continue
 		}
 		s.markUp()
-		r := rfid.Read{EPC: bytes.Clone(t.EPC), First: arrived.Add(-s.spread(t)), Last: arrived, Count: 1}
+		r := rfid.Read{EPC: bytes.Clone(t.EPC), TID: s.tid(t), First: arrived.Add(-s.spread(t)), Last: arrived, Count: 1}
 		if t.Has&wire.HasAntenna != 0 {
 			r.Antenna = t.Antenna
 		}
@@ -176,6 +164,21 @@ func (s *session) reads(ctx context.Context, tags []wire.TagReport) {
 		}
 		s.each(r)
 	}
+}
+
+// tid returns the number of the tag's chip, nil if it did not say. ISO/IEC 15963:
+// E0h, E2h and E3h are the classes of chips with a number.
+func (s *session) tid(t wire.TagReport) []byte {
+	tid := t.TID
+	for _, r := range t.Reads {
+		if r.OpSpec == opSpec(s.id) && r.Result == wire.ReadOK {
+			tid = r.Data
+		}
+	}
+	if len(tid) != 2*tidWords || tid[0]&0xfc != 0xe0 {
+		return nil
+	}
+	return bytes.Clone(tid)
 }
 
 // spread is how long the reader saw the tag before it told us. More than our
@@ -196,7 +199,7 @@ func (s *session) event(ctx context.Context, e wire.Event) error {
 	switch {
 	case e.Closed:
 		return errors.New("llrp: reader says it closes the connection")
-	case e.ROSpec != nil && e.ROSpec.ID == s.rospec && e.ROSpec.Type != wire.ROSpecStarted:
+	case e.ROSpec != nil && e.ROSpec.ID == s.id && e.ROSpec.Type != wire.ROSpecStarted:
 		// It would stay connected and read nothing: worse than a lost link.
 		return fmt.Errorf("llrp: the inventory was stopped by somebody else (event %d)", e.ROSpec.Type)
 	case e.Attempt != nil:

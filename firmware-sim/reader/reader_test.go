@@ -205,15 +205,16 @@ func (c *client) start(s llrp.ROSpec) {
 
 // two tags in front of antenna 2, one in front of 5, which this reader lacks.
 func pallet(time.Time) []Tag {
-	return []Tag{{2, epc(1), -60}, {2, epc(2), -70}, {5, epc(3), -40}}
+	return []Tag{{Antenna: 2, EPC: epc(1), RSSI: -60}, {Antenna: 2, EPC: epc(2), RSSI: -70}, {Antenna: 5, EPC: epc(3), RSSI: -40}}
 }
 
 func TestInventory(t *testing.T) {
 	room := time.Date(2031, 5, 6, 7, 8, 9, 0, time.UTC)
 	_, addr := serve(t, pallet, Options{Manufacturer: 25882, Model: 7, Firmware: "1.2", Skew: -time.Hour, Now: func() time.Time { return room }})
 	c := connect(t, addr)
-	caps, err := llrp.DecodeCapabilities(c.ask(llrp.GetReaderCapabilities, llrp.GeneralCapabilities()))
-	if err != nil || caps != (llrp.Capabilities{Antennas: 4, UTCClock: true, Manufacturer: 25882, Model: 7, Firmware: "1.2"}) {
+	caps, err := llrp.DecodeCapabilities(c.ask(llrp.GetReaderCapabilities, llrp.AllCapabilities()))
+	if err != nil || caps.Antennas != 4 || !caps.UTCClock || caps.Manufacturer != 25882 || caps.Model != 7 || caps.Firmware != "1.2" ||
+		caps.MaxROSpecs != 1 || len(caps.Power) != maxPower || caps.Power[20] != (llrp.PowerLevel{Index: 21, Centi: 3000}) || caps.Frequencies[0] != 920_625 {
 		t.Errorf("capabilities %+v, %v", caps, err)
 	}
 	c.want(llrp.Success, llrp.SetReaderConfig, llrp.Config{Hold: new(false), Events: map[llrp.EventType]bool{llrp.EventROSpec: true}}.Encode())
@@ -262,7 +263,7 @@ func TestReportAfterNTags(t *testing.T) {
 
 func TestSelectsAntennasAndContent(t *testing.T) {
 	_, addr := serve(t, func(time.Time) []Tag {
-		return []Tag{{1, epc(1), -1}, {2, epc(2), -1}, {3, []byte{0xe2, 0x80}, -1}}
+		return []Tag{{Antenna: 1, EPC: epc(1), RSSI: -1}, {Antenna: 2, EPC: epc(2), RSSI: -1}, {Antenna: 3, EPC: []byte{0xe2, 0x80}, RSSI: -1}}
 	}, Options{})
 	c := connect(t, addr)
 	spec := inventory(1, 2, 3, 1)
@@ -379,9 +380,11 @@ func TestHang(t *testing.T) {
 }
 
 func TestAnswersNonsense(t *testing.T) {
-	_, addr := serve(t, pallet, Options{})
+	_, addr := serve(t, pallet, Options{Version: llrp.Version})
 	c := connect(t, addr)
-	c.want(llrp.UnsupportedMessage, 46, nil) // GET_SUPPORTED_VERSION of LLRP 1.1
+	for _, m := range []llrp.MessageType{llrp.GetSupportedVersion, llrp.SetProtocolVersion, llrp.CustomMessage} {
+		c.want(llrp.UnsupportedMessage, m, nil)
+	}
 	c.want(llrp.UnsupportedMessage, llrp.ROAccessReport, nil)
 	c.send(llrp.Message{Version: 2, Type: llrp.GetReaderCapabilities, ID: 5})
 	if s, err := llrp.DecodeStatus(c.until(llrp.ErrorMessage).Payload); err != nil || s.Code != llrp.UnsupportedVersion {
@@ -443,5 +446,121 @@ func TestServeEnds(t *testing.T) {
 	again.Close()
 	if err := s.Serve(t.Context(), again); err == nil {
 		t.Error("serve on a closed listener: no error")
+	}
+}
+
+func TestVersions(t *testing.T) {
+	_, addr := serve(t, pallet, Options{})
+	c := connect(t, addr)
+	answer := func(version uint8, t llrp.MessageType, payload []byte) llrp.Message {
+		c.Helper()
+		c.id++
+		c.send(llrp.Message{Version: version, Type: t, ID: c.id, Payload: payload})
+		return c.next()
+	}
+	m := answer(llrp.Version11, llrp.GetSupportedVersion, nil)
+	if v, err := llrp.DecodeVersions(m.Payload); err != nil || v != (llrp.Versions{Current: 1, Supported: 2}) || m.Version != llrp.Version {
+		t.Errorf("versions %+v, %v in %d", v, err, m.Version)
+	}
+	for _, bad := range [][]byte{nil, {0}, {3}} {
+		if s, err := llrp.DecodeStatus(answer(llrp.Version11, llrp.SetProtocolVersion, bad).Payload); err != nil || s.Code == llrp.Success {
+			t.Errorf("version % x: %+v, %v", bad, s, err)
+		}
+	}
+	if m := answer(llrp.Version11, llrp.SetProtocolVersion, llrp.EncodeVersion(llrp.Version11)); m.Type != llrp.SetProtocolVersionResponse || m.Version != llrp.Version11 {
+		t.Errorf("got %+v", m)
+	}
+	if m := answer(llrp.Version, llrp.GetROSpecs, nil); m.Type != llrp.ErrorMessage {
+		t.Errorf("version 1 after 2 was agreed on: %+v", m)
+	}
+	if m := answer(llrp.Version11, llrp.GetROSpecs, nil); m.Type != llrp.GetROSpecsResponse {
+		t.Errorf("got %+v", m)
+	}
+	c.conn.Close()
+	connect(t, addr).want(llrp.Success, llrp.GetROSpecs, nil) // the next client starts at 1 again
+}
+
+func TestAccessSpec(t *testing.T) {
+	tid := []byte{0xe2, 0x80, 0x11, 0x60, 1, 2, 3, 4, 5, 6, 7, 8}
+	_, addr := serve(t, func(time.Time) []Tag {
+		return []Tag{{Antenna: 1, EPC: epc(1), RSSI: -50, TID: tid}, {Antenna: 1, EPC: epc(2), RSSI: -50, TID: tid[:8]}}
+	}, Options{})
+	c := connect(t, addr)
+	add := func(code llrp.StatusCode, s llrp.AccessSpec) {
+		t.Helper()
+		b, err := s.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.want(code, llrp.AddAccessSpec, b)
+	}
+	spec := llrp.AccessSpec{ID: 4, ROSpec: 7, OpSpec: 9, Bank: llrp.BankTID, Words: 6}
+	add(llrp.UnsupportedParam, llrp.AccessSpec{ID: 4, OpSpec: 9, Bank: llrp.BankEPC, Words: 6})
+	c.want(llrp.ParameterError, llrp.AddAccessSpec, nil)
+	add(llrp.Success, spec)
+	add(llrp.OverflowParameter, spec)
+	c.want(llrp.FieldError, llrp.EnableAccessSpec, llrp.EncodeROSpecID(5))
+	c.want(llrp.Success, llrp.EnableAccessSpec, llrp.EncodeROSpecID(4))
+	specs, err := llrp.DecodeSpecs(c.ask(llrp.GetAccessSpecs, nil))
+	if err != nil || len(specs) != 1 || specs[0] != (llrp.Spec{ID: 4, State: 1}) {
+		t.Errorf("accessspecs %+v, %v", specs, err)
+	}
+	c.start(inventory(7, 2, 0))
+	tags := c.tags()
+	if len(tags) != 2 || len(tags[0].Reads) != 1 || tags[0].Reads[0].OpSpec != 9 || !bytes.Equal(tags[0].Reads[0].Data, tid) ||
+		len(tags[1].Reads) != 1 || tags[1].Reads[0].Result != llrp.ReadOverrun {
+		t.Errorf("got %+v", tags)
+	}
+	c.want(llrp.Success, llrp.DeleteAccessSpec, llrp.EncodeROSpecID(0))
+	c.want(llrp.FieldError, llrp.DeleteAccessSpec, llrp.EncodeROSpecID(4))
+	for len(c.tags()[0].Reads) != 0 { // those under way
+	}
+}
+
+func TestImpinj(t *testing.T) {
+	tid := bytes.Repeat([]byte{0xe2}, 12)
+	_, addr := serve(t, func(time.Time) []Tag { return []Tag{{Antenna: 1, EPC: epc(1), TID: tid}} }, Options{Manufacturer: llrp.VendorImpinj})
+	c := connect(t, addr)
+	spec := inventory(7, 1, 0)
+	spec.Report.SerializedTID = true
+	c.want(llrp.UnsupportedParam, llrp.AddROSpec, encode(t, spec))
+	if err := llrp.DecodeImpinjEnabled(c.ask(llrp.CustomMessage, llrp.EnableImpinj())); err != nil {
+		t.Fatal(err)
+	}
+	bad := spec
+	bad.AISpecs = []llrp.AISpec{{Antennas: []uint16{0}, Inventory: &llrp.Inventory{Transmit: &llrp.Transmit{Channel: 1, Power: maxPower + 1}}}}
+	c.want(llrp.FieldError, llrp.AddROSpec, encode(t, bad))
+	c.start(spec)
+	if tags := c.tags(); len(tags) != 1 || !bytes.Equal(tags[0].TID, tid) {
+		t.Errorf("got %+v", tags)
+	}
+}
+
+func TestAntennaEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := listenPipes()
+		start := time.Now()
+		s := serveOn(t, ln, pallet, Options{Uptime: true})
+		c := ln.connect(t)
+		c.want(llrp.Success, llrp.SetReaderConfig, llrp.Config{Events: map[llrp.EventType]bool{llrp.EventAntenna: true}}.Encode())
+		time.Sleep(3 * time.Second)
+		for _, connected := range []bool{false, true} {
+			s.Plug(2, connected)
+			e := c.event()
+			if e.Antenna == nil || *e.Antenna != (llrp.AntennaEvent{Antenna: 2, Connected: connected}) || !e.Uptime || e.Time != uint64(time.Since(start).Microseconds()) {
+				t.Errorf("event %+v", e)
+			}
+		}
+	})
+}
+
+func TestSelfSigned(t *testing.T) {
+	a, err := SelfSigned("dock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := SelfSigned("dock")
+	if err != nil || bytes.Equal(a.Certificate[0], b.Certificate[0]) {
+		t.Errorf("two certificates are one, %v", err)
 	}
 }
