@@ -46,6 +46,23 @@ lint: ## golangci-lint (built on first use, which takes some minutes)
 	@test -x bin/golangci-lint || GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 	bin/golangci-lint run ./...
 
+AGENT_LD = -s -w -X trailmark/agent/app.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+cross: ## the agent for Raspberry Pis: bin/arm (ARMv6 and up) and bin/arm64
+	GOOS=linux GOARCH=arm GOARM=6 $(GO) build -trimpath -ldflags '$(AGENT_LD)' -o bin/arm/agent ./agent
+	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(AGENT_LD)' -o bin/arm64/agent ./agent
+
+# The newest release that the Go proxy serves whole; later ones need a module that it does not.
+NFPM := v2.43.0
+DEB_VERSION := 0.0.$(shell git rev-list --count HEAD 2>/dev/null || echo 0)+g$(shell git rev-parse --short HEAD 2>/dev/null || echo 0)
+
+package: cross ## bin/*.deb: the agent with its unit, for armhf and arm64
+	@test -x bin/nfpm || GOBIN=$(CURDIR)/bin $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
+	@rm -f bin/*.deb
+	DEB_VERSION=$(DEB_VERSION) DEB_ARCH=arm6 GO_ARCH=arm bin/nfpm package -f deploy/agent/nfpm.yaml -p deb -t bin/
+	DEB_VERSION=$(DEB_VERSION) DEB_ARCH=arm64 GO_ARCH=arm64 bin/nfpm package -f deploy/agent/nfpm.yaml -p deb -t bin/
+	@ls -l bin/*.deb
+
 clean: ## remove what make built
 	rm -rf bin
 
@@ -53,4 +70,4 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 
-.PHONY: run demo build go-build web test bench vectors lint clean help
+.PHONY: run demo build go-build web test bench vectors lint cross package clean help

@@ -49,6 +49,14 @@ func TestCommandLine(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	settings := filepath.Join(dir, "agent.yaml")
+	if err := os.WriteFile(settings, []byte("claim: SECRET\nevery: 30s\nw1:\n  root: "+bus+"\nllrp:\n  - address: r1\n    antennas: 4\ndir: "+dir+"/g\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mistyped := filepath.Join(dir, "mistyped.yaml")
+	if err := os.WriteFile(mistyped, []byte("evry: 30s\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name           string
 		env            []string
@@ -69,7 +77,30 @@ func TestCommandLine(t *testing.T) {
 		{"folder is a file", nil, "run --dir " + file + " --w1-root " + bus, 1, "", "hint: give a folder this user may write"},
 		{"no bus", nil, "run --dir " + dir + "/a --w1-root " + dir + "/none", 1, "", "hint"},
 		{"not enrolled", nil, "run --dir " + dir + "/b --w1-root " + bus, 1, "", "--claim"},
-		{"no gateway address", nil, "run --dir " + dir + "/c --claim X --gateway nowhere --w1-root " + bus, 1, "", "nowhere"},
+		{"a claim that is none", nil, "run --dir " + dir + "/c --claim nowhere/#X --w1-root " + bus, 1, "", "nowhere"},
+		{"a code alone", nil, "run --dir " + dir + "/d --claim X --w1-root " + bus, 1, "", "--ca"},
+		{"a key of no kind", nil, "run --dir " + dir + "/e --key usb:1 --w1-root " + bus, 1, "", "tpm:/dev/tpmrm0"},
+		{"no TPM", nil, "run --dir " + dir + "/f --key tpm:" + dir + "/tpm --claim X --w1-root " + bus, 1, "", "is there a TPM"},
+		{"version", nil, "--version", 0, "trailmark agent", ""},
+		{"no settings", nil, "run --config " + dir + "/none.yaml", 1, "", "hint: copy agent.example.yaml"},
+		{"mistyped settings", nil, "run --config " + mistyped, 1, "", "did you mean every?"},
+		{"settings from a file", nil, "config --config " + settings, 0, "every: 30s", ""},
+		{"a flag goes before the file", nil, "config --config " + settings + " --every 5s", 0, "every: 5s", ""},
+		{"the environment goes before the file", []string{"TRAILMARK_AGENT_EVERY=7s", "TRAILMARK_AGENT_CONFIG=" + settings}, "config", 0, "every: 7s", ""},
+		{"a flag goes before the environment", []string{"TRAILMARK_AGENT_EVERY=7s"}, "config --config " + settings + " --every 5s", 0, "every: 5s", ""},
+		{"readers by flags replace those of the file", nil, "config --config " + settings + " --llrp-antennas 3 --llrp r2,r3:1", 0, "- address: r2\n  antennas: 3", ""},
+		{"a claim is not shown", nil, "config --config " + settings, 0, "claim: \"\"", ""},
+		{"bad log level", nil, "run --log-level loud", 2, "", "none of debug"},
+		{"metrics for everybody", nil, "run --metrics 0.0.0.0:1", 2, "", "not on this device"},
+		{"no antennas", nil, "run --llrp-antennas none", 2, "", "number of antennas"},
+		{"doctor help", nil, "doctor --help", 0, "-lang", ""},
+		{"doctor of mistyped settings", nil, "doctor --lang en --config " + mistyped, 1, "did you mean every?", ""},
+		{"doctor in Chinese", []string{"LC_ALL=zh_CN.UTF-8"}, "doctor --w1-root " + bus + " --dir " + dir + "/h", 1, "提示", ""},
+		{"doctor in another language", nil, "doctor --lang fr", 2, "", "neither en nor zh-CN"},
+		{"doctor as JSON", nil, "doctor --json --lang en --w1-root " + bus + " --dir " + dir + "/h", 1, "\"check\": \"clock\"", ""},
+		{"export of nothing", nil, "export -o " + dir + "/card --dir " + dir + "/none", 1, "", "not enrolled"},
+		{"export to nowhere", nil, "export --dir " + dir, 2, "", "with -o"},
+		{"export over a file", nil, "export -o " + file + " --dir " + dir, 1, "", "exists"},
 		{"status of nothing", []string{"TRAILMARK_AGENT_LLRP=x:1"}, "status --dir " + dir + "/none", 1, "", "no agent has run"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -78,7 +109,10 @@ func TestCommandLine(t *testing.T) {
 				(c.stdout == "") != (stdout == "") || (c.stderr == "") != (stderr == "") {
 				t.Errorf("agent %s: exit %d\n%s%s", c.args, code, stdout, stderr)
 			}
-			if c.code == 2 && strings.Count(stderr, "\n") != 1 {
+			if strings.Contains(stdout+stderr, "SECRET") {
+				t.Errorf("shows the claim: %s%s", stdout, stderr)
+			}
+			if c.code == 2 && strings.Count(stderr, "\n") != 1+strings.Count(stderr, "hint: ") {
 				t.Errorf("a usage error of several lines: %s", stderr)
 			}
 		})

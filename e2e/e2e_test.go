@@ -44,6 +44,13 @@ func TestMain(m *testing.M) {
 
 func startStage(t *testing.T, sim ...string) *stage.Stage {
 	t.Helper()
+	return startOn(t, bin, stage.Options{}, sim...)
+}
+
+// startOn starts a stage with the binaries of a folder, and what o says beyond
+// places and speeds.
+func startOn(t *testing.T, bin string, o stage.Options, sim ...string) *stage.Stage {
+	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -56,9 +63,11 @@ func startStage(t *testing.T, sim ...string) *stage.Stage {
 			t.Logf("end of the logs:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
 		}
 	})
-	s, err := stage.Start(t.Context(), stage.Options{Bin: bin, Dir: filepath.Join(t.TempDir(), "data"),
-		HTTP: "127.0.0.1:0", MQTT: "127.0.0.1:0", Every: 500 * time.Millisecond, Seal: time.Second, Anchor: 2 * time.Second, Log: log,
-		Sim: append([]string{"--step", "500ms"}, sim...)})
+	o.Bin, o.Dir, o.Log = bin, filepath.Join(t.TempDir(), "data"), log
+	o.HTTP, o.EST, o.MQTT = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	o.Every, o.Seal, o.Anchor = 500*time.Millisecond, time.Second, 2*time.Second
+	o.Sim = append([]string{"--step", "500ms"}, sim...)
+	s, err := stage.Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +297,12 @@ func TestCommandLines(t *testing.T) {
 		{"gateway init --dir " + blocked, 1, "not a directory"},
 		{"gateway init --dir " + filepath.Join(dir, "ok"), 1, "exists already"},
 		{"gateway run --http " + busy + " --dir " + filepath.Join(dir, "ok"), 1, "address already in use"},
-		{"gateway run --http 127.0.0.1:0 --mqtt " + busy + " --dir " + filepath.Join(dir, "ok"), 1, "address already in use"},
+		{"gateway run --http 127.0.0.1:0 --est " + busy + " --dir " + filepath.Join(dir, "ok"), 1, "address already in use"},
+		{"gateway run --http 127.0.0.1:0 --est 0.0.0.0:0 --dir " + filepath.Join(dir, "ok"), 1, "hint: give the one they reach with --est-url"},
+		{"gateway run --http 127.0.0.1:0 --est 127.0.0.1:0 --mqtt " + busy + " --dir " + filepath.Join(dir, "ok"), 1, "address already in use"},
+		{"gateway init --env production --simulated --dir " + filepath.Join(dir, "none"), 1, "no simulated devices"},
+		{"gateway claim --dir " + filepath.Join(dir, "ok"), 1, "hint: start the gateway first"},
+		{"gateway claim --simulated --dir " + filepath.Join(dir, "ok"), 1, "hint: make another one for them"},
 		{"gateway claim --dir " + filepath.Join(dir, "ok") + " --band 8..2", 1, "band"},
 		{"gateway product --dir " + filepath.Join(dir, "ok") + " --gtin 123", 1, "gtin"},
 		{"agent --help", 0, "Example:"},

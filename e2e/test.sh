@@ -19,6 +19,9 @@ want() {
 }
 want gcc gcc libc6-dev
 want pdftotext poppler-utils
+want swtpm swtpm
+want curl curl
+want openssl openssl
 want /usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf fonts-droid-fallback
 if command -v gcc >/dev/null; then export CGO_ENABLED=1; else race=(); echo "test: no C compiler: the race detector is left out"; fi
 

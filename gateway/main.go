@@ -21,15 +21,18 @@ const intro = `gateway takes signed statements from devices and keeps them in a 
 whose head it anchors on a chain. It is trusted for availability only.
 
   gateway init     make an organisation: keys of authority, site, brand and ledger
-  gateway claim    make a one-time code with which one device may enrol
+  gateway claim    make a claim, once and for one device to enrol with
   gateway product  sign what a GTIN is and the rule that judges its items
+  gateway devices  list devices: zone, newest frame, in force or revoked
+  gateway revoke   take a device's key back, for ever
+  gateway erase    forget readings, by a statement that the site signs
   gateway run      run
 
 Example: a first gateway on this machine
 
   gateway init --dir data
-  gateway claim --dir data --zone cold1 --name "zh-CN=一号冷库,en=Cold room 1" --band 2..8
   gateway run --dir data
+  gateway claim --dir data --zone cold1 --name "zh-CN=一号冷库,en=Cold room 1" --band 2..8
 
 Each command has --help. Flags can come from the environment:
 TRAILMARK_GATEWAY_HTTP is --http.
@@ -44,9 +47,15 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "init":
 		return initialise(args, environ, stdout)
 	case "claim":
-		return claim(args, environ, stdout)
+		return claim(args, environ, stdout, stderr)
 	case "product":
 		return product(args, environ, stdout)
+	case "devices":
+		return devices(ctx, args, environ, stdout)
+	case "revoke":
+		return revoke(ctx, args, environ, stdout)
+	case "erase":
+		return erase(ctx, args, environ, stdout)
 	case "run":
 		return serve(ctx, args, environ, stdout, stderr)
 	default:
@@ -63,13 +72,14 @@ func initialise(args, environ []string, stdout io.Writer) error {
 	f.StringVar(&o.Domain, "domain", o.Domain, "`domain` of the ledger's name and of Digital Links")
 	f.StringVar(&o.Site, "site", o.Site, "`names` of the site")
 	f.StringVar(&o.Brand, "brand", o.Brand, "`names` of the brand")
+	simulated := f.Bool("simulated", false, "also make an authority for simulated devices, which the trust file then takes; not for production")
 	if err := command.Parse(f, args, environ, prefix, "gateway init makes an organisation.\n\nExample:\n\n  gateway init --dir data --tenant acme --env production --domain trace.acme.example\n", stdout); err != nil {
 		return err
 	}
-	return app.Init(*dir, o, time.Now, stdout)
+	return app.Init(*dir, o, *simulated, time.Now, stdout)
 }
 
-func claim(args, environ []string, stdout io.Writer) error {
+func claim(args, environ []string, stdout, stderr io.Writer) error {
 	f := command.NewFlags("gateway claim")
 	c := app.ClaimConfig{Zone: "cold1", Name: "zh-CN=一号冷库,en=Cold room 1", Band: "2..8", ReRead: 15 * time.Minute}
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
@@ -77,10 +87,12 @@ func claim(args, environ []string, stdout io.Writer) error {
 	f.StringVar(&c.Name, "name", c.Name, "`names` of the zone")
 	f.StringVar(&c.Band, "band", c.Band, "temperature `band` in °C, its ends still in")
 	f.DurationVar(&c.ReRead, "reread", c.ReRead, "sightings no further apart mean that a tag was there all along")
-	if err := command.Parse(f, args, environ, prefix, "gateway claim makes a code with which one device may enrol, once.\n\nExample:\n\n  gateway claim --dir data --zone cold1 --name \"zh-CN=一号冷库,en=Cold room 1\" --band 2..8\n", stdout); err != nil {
+	f.StringVar(&c.URL, "url", "", "https `URL` where the device reaches the gateway's --est (default: as the gateway that ran last said)")
+	f.BoolVar(&c.Simulated, "simulated", false, "for a simulated device, vouched for and shown as such for ever")
+	if err := command.Parse(f, args, environ, prefix, "gateway claim makes a claim with which one device may enrol, once: a URI of the\ngateway's address, a code, and the fingerprint by which the device knows the gateway.\nOnly the URI goes to standard output; it is a secret until the device has used it.\n\nExample:\n\n  gateway claim --dir data --zone cold1 --name \"zh-CN=一号冷库,en=Cold room 1\" --band 2..8\n", stdout); err != nil {
 		return err
 	}
-	return app.Claim(c, stdout)
+	return app.Claim(c, stdout, stderr)
 }
 
 func product(args, environ []string, stdout io.Writer) error {
@@ -102,19 +114,22 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	f := command.NewFlags("gateway run")
 	c := app.Default()
 	f.StringVar(&c.Dir, "dir", c.Dir, "`folder` made by gateway init")
-	f.StringVar(&c.HTTP, "http", c.HTTP, "`address:port` of pages, passports and enrolment")
-	f.StringVar(&c.MQTT, "mqtt", c.MQTT, "`address:port` of the broker")
+	f.StringVar(&c.HTTP, "http", c.HTTP, "`address:port` of pages and passports")
+	f.StringVar(&c.EST, "est", c.EST, "`address:port` where devices enrol, over TLS")
+	f.StringVar(&c.MQTT, "mqtt", c.MQTT, "`address:port` of the broker, over TLS")
 	f.StringVar(&c.Base, "base", c.Base, "public `URL` in QR codes (default http://<http>)")
-	f.StringVar(&c.BrokerURL, "broker-url", c.BrokerURL, "`URL` that devices are told (default mqtt://<mqtt>)")
+	f.StringVar(&c.BrokerURL, "broker-url", c.BrokerURL, "`URL` of the broker that devices are told (default mqtts://<mqtt>)")
+	f.StringVar(&c.ESTURL, "est-url", c.ESTURL, "`URL` where devices reach --est (default https://<est>)")
+	f.BoolVar(&c.AuditOpen, "audit-open", false, "give every reading of an item's journey to whoever can reach the pages; always so on loopback without --base")
 	f.DurationVar(&c.AnchorEvery, "anchor-every", c.AnchorEvery, "how often the ledger's head is put on the chain")
 	f.DurationVar(&c.CheckpointEvery, "checkpoint-every", c.CheckpointEvery, "how often the ledger signs its head")
-	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --http 0.0.0.0:8080 --base https://trace.acme.example --anchor-every 10m\n", stdout); err != nil {
+	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --base https://trace.acme.example \\\n    --est 0.0.0.0:8443 --est-url https://10.0.0.5:8443 --mqtt 0.0.0.0:8883 --broker-url mqtts://10.0.0.5:8883\n", stdout); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
 		return command.Usagef("unexpected argument %q", f.Arg(0))
 	}
 	return app.Run(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)), func(r app.Ready) {
-		fmt.Fprintf(stdout, "gateway: ready at %s, broker %s\n", r.URL, r.Broker)
+		fmt.Fprintf(stdout, "gateway: ready at %s, broker %s, enrolment %s\n", r.URL, r.Broker, r.EST)
 	})
 }

@@ -3,78 +3,28 @@ package app
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"trailmark/agent/internal/config"
 	"trailmark/agent/internal/outbox"
-	"trailmark/internal/dcbor"
 	"trailmark/internal/device"
+	"trailmark/internal/device/devicetest"
+	"trailmark/internal/est"
+	"trailmark/internal/keyfile"
 	"trailmark/statement"
 )
 
-// gateway is the enrolling side only; its broker is a port that nobody serves.
-type gateway struct {
-	*httptest.Server
-	asked atomic.Int32
-}
-
-func newGateway(t *testing.T) *gateway {
-	t.Helper()
-	_, priv, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	authority, err := statement.NewSigner(priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gateway{}
-	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.asked.Add(1)
-		var in struct{ Body string }
-		var body struct {
-			Claim    string
-			Key      []byte
-			Channels []device.RequestChannel
-			Antennas []string
-		}
-		if json.NewDecoder(r.Body).Decode(&in) != nil || json.Unmarshal([]byte(in.Body), &body) != nil || body.Claim != "ABCD-EFGH" {
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusForbidden)
-			w.Write([]byte(`{"detail":"no such claim code"}`))
-			return
-		}
-		if len(body.Channels) != 1 || body.Channels[0] != (device.RequestChannel{Name: "28-0316a2795fff/temp", Unit: "Cel", Nominal: 100}) || len(body.Antennas) != 0 {
-			t.Errorf("request %s", in.Body)
-		}
-		key, err := statement.ParseKey(body.Key)
-		if err != nil {
-			t.Error(err)
-		}
-		id, err := authority.Sign(statement.Header{Issuer: "urn:test:authority", Audience: "demo/test", Kind: statement.KindIdentity},
-			dcbor.MustMarshal(&statement.Identity{Version: 1, Key: statement.PublicKey{Key: key}, Subject: "urn:dev:test", Role: statement.RoleDevice, To: 1 << 47, Name: "bench"}))
-		if err != nil {
-			t.Error(err)
-		}
-		enc := base64.StdEncoding.EncodeToString
-		json.NewEncoder(w).Encode(map[string]any{"identity": enc(id.Bytes()), "audience": "demo/test", "tenant": "demo", "broker": "mqtt://127.0.0.1:1",
-			"password": "pw", "authority": enc(authority.Key().Encoded()), "origin": "example.org/demo", "log_key": enc(authority.Key().Encoded())})
-	}))
-	t.Cleanup(g.Close)
-	return g
-}
-
-func config(t *testing.T, g *gateway) Config {
+// testConfig is an agent with one probe and a claim of a gateway whose broker is a
+// port that nobody serves.
+func testConfig(t *testing.T, g *devicetest.Gateway) Config {
 	t.Helper()
 	dir := t.TempDir()
 	chip := filepath.Join(dir, "w1", "28-0316a2795fff")
@@ -86,14 +36,17 @@ func config(t *testing.T, g *gateway) Config {
 		t.Fatal(err)
 	}
 	c := Default()
-	c.Dir, c.W1Root, c.Gateway, c.Claim = filepath.Join(dir, "data"), filepath.Join(dir, "w1"), g.URL, "ABCD-EFGH"
-	c.Every, c.Seal = 100*time.Millisecond, 100*time.Millisecond
+	c.Dir, c.W1.Root, c.Claim = filepath.Join(dir, "data"), filepath.Join(dir, "w1"), g.Claim.String()
+	c.Every, c.Seal = config.Duration(100*time.Millisecond), config.Duration(100*time.Millisecond)
 	return c
 }
 
 // until runs an agent until its status says that so many frames are signed.
 func until(t *testing.T, c Config, next uint64) {
 	t.Helper()
+	if err := os.RemoveAll(filepath.Join(c.Dir, statusName)); err != nil { // an earlier run's
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	done := make(chan error, 1)
@@ -116,22 +69,23 @@ func until(t *testing.T, c Config, next uint64) {
 }
 
 func TestEnrolsOnceAndGoesOn(t *testing.T) {
-	g := newGateway(t)
-	c := config(t, g)
+	g := devicetest.New(t)
+	c := testConfig(t, g)
 	until(t, c, 3)
 	info, err := os.Stat(filepath.Join(c.Dir, enrolmentName))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Fatalf("enrolment: %v %v", info, err)
 	}
 	until(t, c, 6) // the same claim code is not used again
-	if n := g.asked.Load(); n != 1 {
-		t.Errorf("enrolled %d times", n)
+	if r := g.Reports(); g.Admitted() != 1 || len(r) != 1 || len(r[0].Antennas) != 0 || len(r[0].Channels) != 1 ||
+		r[0].Channels[0] != (device.ReportChannel{Name: "28-0316a2795fff/temp", Unit: "Cel", Nominal: 100}) {
+		t.Errorf("enrolled %d times, told %+v", g.Admitted(), r)
 	}
 	var screen bytes.Buffer
 	if err := Status(c.Dir, &screen); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"bench", "urn:dev:test", "epoch", "next seq", "none verified yet", "frames"} {
+	for _, want := range []string{hostname(t), "urn:dev:test", "epoch", "next seq", "none verified yet", "frames"} {
 		if !strings.Contains(screen.String(), want) {
 			t.Errorf("status lacks %q:\n%s", want, &screen)
 		}
@@ -169,8 +123,8 @@ func TestEnrolsOnceAndGoesOn(t *testing.T) {
 }
 
 func TestRefusesToStart(t *testing.T) {
-	g := newGateway(t)
-	enrolled := config(t, g)
+	g := devicetest.New(t)
+	enrolled := testConfig(t, g)
 	until(t, enrolled, 1)
 	for _, c := range []struct {
 		name  string
@@ -184,13 +138,28 @@ func TestRefusesToStart(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(c.Dir, keyName), otherKey(t), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "not of ours"},
+		}, "not of our key"},
 		{"broken enrolment", func(t *testing.T, c *Config) {
 			if err := os.WriteFile(filepath.Join(c.Dir, enrolmentName), []byte("{"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "claim code"},
-		{"wrong claim", func(t *testing.T, c *Config) { c.Dir, c.Claim = t.TempDir(), "WRONG" }, "no such claim code"},
+		}, "new claim"},
+		{"wrong claim", func(t *testing.T, c *Config) {
+			c.Dir, c.Claim = t.TempDir(), strings.Replace(c.Claim, devicetest.Code, "WRONG", 1)
+		}, "no such claim code"},
+		{"another gateway", func(t *testing.T, c *Config) {
+			c.Dir = t.TempDir()
+			c.Claim = c.Claim[:len(c.Claim)-64] + strings.Repeat("0", 64)
+		}, "not the gateway that made the claim"},
+		{"a code alone", func(t *testing.T, c *Config) { c.Dir, c.Claim = t.TempDir(), devicetest.Code }, "--gateway and --ca"},
+		{"a code without a CA", func(t *testing.T, c *Config) {
+			c.Dir, c.Claim, c.Gateway = t.TempDir(), devicetest.Code, "https://127.0.0.1:1"
+		}, "--gateway and --ca"},
+		{"a CA that is none", func(t *testing.T, c *Config) {
+			c.Dir, c.Claim, c.Gateway, c.CA = t.TempDir(), devicetest.Code, "https://127.0.0.1:1", filepath.Join(enrolled.Dir, enrolmentName)
+		}, "holds no certificate"},
+		{"real, and meant as simulated", func(t *testing.T, c *Config) { c.Simulated = true }, "started as a simulated one"},
+		{"key nowhere", func(t *testing.T, c *Config) { c.Key = "safe:x" }, "file:/path"},
 		{"no claim", func(t *testing.T, c *Config) { c.Dir, c.Claim = t.TempDir(), "" }, "not enrolled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -212,6 +181,86 @@ func TestRefusesToStart(t *testing.T) {
 	}
 }
 
+// TestCodeAndCA enrols by a code alone, the gateway being known by its CA's file.
+func TestCodeAndCA(t *testing.T) {
+	g := devicetest.New(t)
+	c := testConfig(t, g)
+	c.Claim, c.Gateway, c.CA = devicetest.Code, g.Claim.Gateway, filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(c.CA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: g.CA.Raw}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c, 1)
+	if g.Admitted() != 1 {
+		t.Errorf("enrolled %d times", g.Admitted())
+	}
+}
+
+// TestCertificates: one that is due is renewed while the agent runs, one that ran
+// out is asked for again with the claim, and without it the device goes on
+// measuring.
+func TestCertificates(t *testing.T) {
+	g := devicetest.New(t)
+	c := testConfig(t, g)
+	enrolment := func() *device.Enrolment {
+		t.Helper()
+		raw, err := os.ReadFile(filepath.Join(c.Dir, enrolmentName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, _, err := keyfile.LoadOrCreate(filepath.Join(c.Dir, keyName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pub, err := statement.NewKey(key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := device.ParseEnrolment(raw, pub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	g.Set(nil, nil, 25*time.Second) // of 85 s are left: due
+	until(t, c, 5)
+	if e := enrolment(); time.Until(e.Certificate.NotAfter) < time.Minute || g.Admitted() != 1 {
+		t.Errorf("valid until %v; admitted %d times", e.Certificate.NotAfter, g.Admitted())
+	}
+
+	c.Dir = filepath.Join(t.TempDir(), "data")
+	g.Set(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != est.PathReenroll {
+			return false
+		}
+		devicetest.Refuse(w, http.StatusForbidden, "certificate has run out")
+		return true
+	}, nil, -time.Second)
+	until(t, c, 3)
+	claim := c.Claim
+	c.Claim = ""
+	until(t, c, 8)
+	if g.Admitted() != 2 {
+		t.Errorf("admitted %d times, want 2", g.Admitted())
+	}
+	c.Claim = claim
+	g.Set(nil, nil, time.Hour)
+	until(t, c, 12)
+	if e := enrolment(); g.Admitted() != 3 || time.Until(e.Certificate.NotAfter) < time.Minute {
+		t.Errorf("admitted %d times, valid until %v", g.Admitted(), e.Certificate.NotAfter)
+	}
+}
+
+func hostname(t *testing.T) string {
+	t.Helper()
+	h, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+const keyName = "key.pem"
+
 func remove(t *testing.T, c *Config, name string) {
 	t.Helper()
 	if err := os.RemoveAll(filepath.Join(c.Dir, name)); err != nil {
@@ -222,7 +271,7 @@ func remove(t *testing.T, c *Config, name string) {
 // otherKey is the key file of another device.
 func otherKey(t *testing.T) []byte {
 	t.Helper()
-	c := config(t, newGateway(t))
+	c := testConfig(t, devicetest.New(t))
 	until(t, c, 1)
 	b, err := os.ReadFile(filepath.Join(c.Dir, keyName))
 	if err != nil {
@@ -233,8 +282,8 @@ func otherKey(t *testing.T) []byte {
 
 // A gateway that is not up yet is waited for, and waiting can be ended.
 func TestWaitsForGateway(t *testing.T) {
-	g := newGateway(t)
-	c := config(t, g)
+	g := devicetest.New(t)
+	c := testConfig(t, g)
 	g.Close()
 	ctx, stop := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer stop()

@@ -8,9 +8,6 @@ import (
 	"path/filepath"
 )
 
-// maxEnrolment bounds the enrolment file, in bytes.
-const maxEnrolment = 4 << 20
-
 // readFile reads a file of at most max bytes.
 func readFile(name string, max int64) ([]byte, error) {
 	f, err := os.Open(name)

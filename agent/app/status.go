@@ -5,63 +5,167 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
+	"trailmark/agent/internal/metrics"
 	"trailmark/agent/internal/station"
+	"trailmark/internal/device"
+	"trailmark/statement"
 )
 
 // status is the file that a running agent keeps up to date.
 type status struct {
+	Version   string    `json:"version"`
 	Key       string    `json:"key"`
 	Device    string    `json:"device"`
 	Subject   string    `json:"subject"`
 	Simulated bool      `json:"simulated"`
 	Written   time.Time `json:"written"`
 	PID       int       `json:"pid"`
+	Clock     string    `json:"clock"`        // quality
+	MaxError  uint64    `json:"max_error_ms"` // the kernel's bound, when synchronised
+	CardBytes int64     `json:"card_bytes"`
+	Budget    int64     `json:"card_budget_bytes"`
 	station.Status
+	metrics.Snapshot
+}
+
+// reporter writes the status file, for "agent status" and "agent doctor".
+func reporter(c Config, e *device.Enrolment, kid statement.Hash, book *metrics.Book, clk station.Clock, log *slog.Logger) func(station.Status) {
+	return func(s station.Status) {
+		book.Station(s)
+		now := clk.Now()
+		b, err := json.MarshalIndent(status{Version: Version(), Key: kid.String(), Device: e.Identity.Name, Subject: e.Identity.Subject,
+			Simulated: e.Identity.Simulated, Written: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(),
+			Clock: now.Quality.String(), MaxError: now.MaxErrorMS, CardBytes: cardBytes(c.Dir), Budget: int64(c.Card),
+			Status: s, Snapshot: book.Snapshot()}, "", "  ")
+		if err == nil {
+			err = replaceFile(filepath.Join(c.Dir, statusName), b, false) // news, not evidence: no sync for it
+		}
+		if err != nil {
+			log.Warn("status not written", slog.Any("err", err))
+		}
+	}
+}
+
+// readStatus is what the agent of a data folder said last.
+func readStatus(dir string) (s status, err error) {
+	name := filepath.Join(dir, statusName)
+	b, err := readFile(name, 1<<20)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, fmt.Errorf("no agent has run on %s: %w\nhint: name its data folder with --dir", dir, err)
+	} else if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
 }
 
 // Status prints what the agent of a data folder said last, on one screen.
 func Status(dir string, w io.Writer) error {
-	b, err := readFile(filepath.Join(dir, statusName), 64<<10)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no agent has run on %s\nhint: name its data folder with --dir", dir)
-	} else if err != nil {
+	s, err := readStatus(dir)
+	if err != nil {
 		return err
 	}
-	var s status
-	if err := json.Unmarshal(b, &s); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(dir, statusName), err)
-	}
-	said := "at " + s.Written.Format(time.RFC3339)
-	device := s.Device
+	now := time.Now()
+	name := s.Device
 	if s.Simulated {
-		device += " (simulated)"
+		name += " (simulated)"
 	}
 	checkpoint := "none verified yet"
 	if s.Size > 0 {
 		checkpoint = fmt.Sprintf("%d entries, root %s", s.Size, s.Root)
 	}
+	running := "yes, process " + strconv.Itoa(s.PID)
+	if !held(dir) {
+		running = "NO: what follows is old"
+	}
+	plan := "none yet"
+	if s.Planned {
+		plan = fmt.Sprintf("number %d", s.PlanSeq)
+	}
+	clockSays := s.Clock
+	if s.MaxError > 0 {
+		clockSays += fmt.Sprintf(", off by at most %d ms", s.MaxError)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range [][2]string{
-		{"device", device}, {"subject", s.Subject}, {"key", s.Key},
-		{"said", said}, {"connected", yes(s.Connected)},
-		{"epoch", fmt.Sprint(s.Epoch)}, {"next seq", fmt.Sprint(s.Next)},
-		{"without receipt", fmt.Sprintf("%d frames", s.Next-min(s.Receipted, s.Next))},
-		{"checkpoint", checkpoint},
-		{"lost on card", fmt.Sprintf("%d frames", s.LostFrames)},
-		{"card full", yes(s.CardFull)},
-	} {
-		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
+	row("device", "%s", name)
+	row("subject", "%s", s.Subject)
+	row("key", "%s", s.Key)
+	row("version", "%s", s.Version)
+	row("running", "%s", running)
+	row("said", "%s (%s)", s.Written.Format(time.RFC3339), ago(now, s.Written))
+	row("clock", "%s", clockSays)
+	row("connected", "%s", yes(s.Connected))
+	row("epoch", "%d", s.Epoch)
+	row("next seq", "%d", s.Next)
+	row("without receipt", "%d frames", s.Next-min(s.Receipted, s.Next))
+	row("last receipt", "%s", ago(now, s.ReceiptAt))
+	row("checkpoint", "%s", checkpoint)
+	row("plan", "%s", plan)
+	row("limits passed", "%d", s.Beyond)
+	row("card", "%s of %s", mega(s.CardBytes), mega(s.Budget))
+	row("lost on card", "%d frames", s.LostFrames)
+	row("card full", "%s", yes(s.CardFull))
+	for _, p := range s.Probes {
+		row("probe", "%s  %s (%s)", p.Channel, said(p), ago(now, p.At))
+	}
+	for _, r := range s.Readers {
+		state := "up"
+		if !r.Up {
+			state = "DOWN"
+		}
+		row("reader", "%s  %s: %s (%s), %d reads", r.Name, state, r.Why, ago(now, r.Since), r.Reads)
 	}
 	if s.Alarm {
-		fmt.Fprintf(t, "ALARM\tsomeone else signed under this device's numbers\n")
+		row("ALARM", "someone else signed under this device's numbers")
 	}
 	return t.Flush()
 }
+
+// said is a probe's last answer. A fault is never a number.
+func said(p metrics.Probe) string {
+	switch {
+	case p.Fault != "":
+		return "FAULT " + p.Fault
+	case p.Milli == nil:
+		return "has not answered yet"
+	}
+	return strconv.FormatFloat(float64(*p.Milli)/1000, 'f', -1, 64) + " " + p.Unit
+}
+
+// inBrief is the agent in one line, for systemctl status.
+func inBrief(s metrics.Snapshot) string {
+	if !s.Heard {
+		return "waiting for the gateway to enrol this device"
+	}
+	faults := 0
+	for _, p := range s.Probes {
+		if p.Fault != "" {
+			faults++
+		}
+	}
+	st := s.Station
+	return fmt.Sprintf("connected: %s, %d frames without receipt, %d of %d probes at fault, %d limits passed",
+		yes(st.Connected), st.Next-min(st.Receipted, st.Next), faults, len(s.Probes), st.Beyond)
+}
+
+func ago(now, t time.Time) string {
+	if t.IsZero() {
+		return "not since the start"
+	}
+	return max(0, now.Sub(t)).Round(time.Second).String() + " ago"
+}
+
+func mega(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 func yes(b bool) string {
 	if b {

@@ -15,10 +15,9 @@ import (
 	"sync"
 	"time"
 
-	go_qr "github.com/piglig/go-qr"
-
 	"trailmark/e2e/stage"
 	"trailmark/internal/command"
+	"trailmark/internal/termqr"
 	"trailmark/passport"
 )
 
@@ -55,11 +54,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	defer logFile.Close()
 
-	o := stage.Options{Bin: *bin, Dir: filepath.Join(dir, "data"), HTTP: "127.0.0.1:8080", MQTT: "127.0.0.1:1883",
+	o := stage.Options{Bin: *bin, Dir: filepath.Join(dir, "data"), HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883",
 		Every: time.Second, Seal: 5 * time.Second, Anchor: 10 * time.Second, Log: &locked{w: logFile},
 		Sim: []string{"--lead", "10s", "--stay", "60s", "--travel", "15s"}}
 	if *handsOff {
-		o.HTTP, o.MQTT = "127.0.0.1:0", "127.0.0.1:0"
+		o.HTTP, o.EST, o.MQTT = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 		o.Seal, o.Anchor = 2*time.Second, 3*time.Second
 		o.Sim = []string{"--lead", "6s", "--stay", "14s", "--travel", "4s", "--door", "2s"}
 	}
@@ -111,27 +110,8 @@ demo: logs in %s
   (the consumer page has something to show once the first frames are anchored)
 
 `, source, route(s), logPath, s.URL, consumer)
-	code, err := go_qr.EncodeText(consumer, go_qr.Low)
-	if err != nil {
-		return
-	}
-	n := code.GetSize()
-	dark := func(x, y int) bool { return x >= 0 && y >= 0 && x < n && y < n && code.GetModule(x, y) }
-	for y := -2; y < n+2; y += 2 { // two modules in one character cell, light on dark as terminals are
-		var line strings.Builder
-		for x := -2; x < n+2; x++ {
-			switch top, bottom := dark(x, y), dark(x, y+1); {
-			case top && bottom:
-				line.WriteString(" ")
-			case top:
-				line.WriteString("▄")
-			case bottom:
-				line.WriteString("▀")
-			default:
-				line.WriteString("█")
-			}
-		}
-		fmt.Fprintln(w, "  "+line.String())
+	if err := termqr.Write(w, consumer); err != nil {
+		fmt.Fprintln(w, err)
 	}
 }
 

@@ -24,12 +24,15 @@ import (
 type Options struct {
 	Bin  string // folder of the built binaries
 	Dir  string // folder for everything, emptied by the caller
-	HTTP string // gateway address; port 0 takes a free one
+	HTTP string // gateway addresses; port 0 takes a free one
+	EST  string
 	MQTT string
 	Base string // public URL, "" for the gateway's own
 
 	Every, Seal, Anchor time.Duration // sampling, frames, anchors
 	Sim                 []string      // further flags of firmware-sim run
+
+	Keys map[string]string // by zone: where its agent keeps its key; a file without
 
 	Log io.Writer // where the children's logs go
 }
@@ -88,7 +91,7 @@ func Start(ctx context.Context, o Options) (*Stage, error) {
 }
 
 func (s *Stage) start(ctx context.Context) error {
-	if _, err := s.Run(ctx, "gateway", "init", "--dir", s.Dir); err != nil {
+	if _, err := s.Run(ctx, "gateway", "init", "--dir", s.Dir, "--simulated"); err != nil {
 		return err
 	}
 	if err := s.simulator(ctx); err != nil {
@@ -137,7 +140,7 @@ func (s *Stage) Run(ctx context.Context, name string, args ...string) (string, e
 // StartGateway starts the gateway, again after KillGateway: then on the same
 // ports, as its devices know them.
 func (s *Stage) StartGateway(ctx context.Context) error {
-	args := []string{"run", "--dir", s.Dir, "--http", s.HTTP, "--mqtt", s.MQTT, "--anchor-every", s.Anchor.String()}
+	args := []string{"run", "--dir", s.Dir, "--http", s.HTTP, "--est", s.EST, "--mqtt", s.MQTT, "--anchor-every", s.Anchor.String()}
 	if s.Base != "" {
 		args = append(args, "--base", s.Base)
 	}
@@ -149,12 +152,12 @@ func (s *Stage) StartGateway(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway did not start: %w", err)
 	}
-	var url, broker string
-	if _, err := fmt.Sscanf(strings.ReplaceAll(line, ",", " "), "gateway: ready at %s broker %s", &url, &broker); err != nil {
+	var url, broker, est string
+	if _, err := fmt.Sscanf(strings.ReplaceAll(line, ",", " "), "gateway: ready at %s broker %s enrolment %s", &url, &broker, &est); err != nil {
 		return fmt.Errorf("gateway said %q", line)
 	}
 	s.URL, s.Broker = url, broker
-	s.HTTP, s.MQTT = strings.TrimPrefix(url, "http://"), strings.TrimPrefix(broker, "mqtt://")
+	s.HTTP, s.MQTT, s.EST = strings.TrimPrefix(url, "http://"), strings.TrimPrefix(broker, "mqtts://"), strings.TrimPrefix(est, "https://")
 	s.mu.Lock()
 	s.gateway = c
 	s.mu.Unlock()
@@ -209,17 +212,17 @@ func (s *Stage) simulator(ctx context.Context) error {
 
 func (s *Stage) agent(ctx context.Context, z Zone) error {
 	zh, en, _ := strings.Cut(z.Name, "/")
-	code, err := s.Run(ctx, "gateway", "claim", "--dir", s.Dir, "--zone", z.Zone,
+	claim, err := s.Run(ctx, "gateway", "claim", "--dir", s.Dir, "--zone", z.Zone, "--simulated",
 		"--name", "zh-CN="+zh+",en="+en, "--band", "2..8", "--reread", "10s")
 	if err != nil {
 		return err
 	}
-	return s.StartAgent(z, strings.TrimSpace(code))
+	return s.StartAgent(z, strings.TrimSpace(claim))
 }
 
-// StartAgent starts a zone's agent; the code matters the first time only.
-func (s *Stage) StartAgent(z Zone, code string) error {
-	_, err := s.spawn("agent", s.AgentArgs(z, code)...)
+// StartAgent starts a zone's agent; the claim matters the first time only.
+func (s *Stage) StartAgent(z Zone, claim string) error {
+	_, err := s.spawn("agent", s.AgentArgs(z, claim)...)
 	return err
 }
 
@@ -227,9 +230,13 @@ func (s *Stage) StartAgent(z Zone, code string) error {
 func AgentName(z Zone) string { return "agent " + z.Zone }
 
 // AgentArgs are the arguments of a zone's agent.
-func (s *Stage) AgentArgs(z Zone, code string) []string {
-	return []string{"run", "--dir", filepath.Join(s.Dir, "agent-"+z.Zone), "--gateway", s.URL, "--claim", code,
+func (s *Stage) AgentArgs(z Zone, claim string) []string {
+	args := []string{"run", "--dir", filepath.Join(s.Dir, "agent-"+z.Zone), "--claim", claim,
 		"--w1-root", z.W1, "--llrp", z.LLRP, "--every", s.Every.String(), "--seal", s.Seal.String(), "--simulated"}
+	if key := s.Keys[z.Zone]; key != "" {
+		args = append(args, "--key", key)
+	}
+	return args
 }
 
 // Died gives the error of a child that ended unasked.

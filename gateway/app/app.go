@@ -5,7 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/subtle"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,23 +40,27 @@ import (
 // Config is what `gateway run` needs.
 type Config struct {
 	Dir             string
-	HTTP            string // address:port of pages, passports and enrolment
-	MQTT            string // address:port of the broker
+	HTTP            string // address:port of pages and passports
+	EST             string // address:port where devices enrol, over TLS
+	MQTT            string // address:port of the broker, over TLS
 	Base            string // public URL in QR codes, "": http://<HTTP>
-	BrokerURL       string // told to devices, "": mqtt://<MQTT>
+	ESTURL          string // in claims, "": https://<EST>
+	BrokerURL       string // told to devices, "": mqtts://<MQTT>
 	AnchorEvery     time.Duration
 	CheckpointEvery time.Duration
+	AuditOpen       bool // give every reading of an item's journey to whoever can reach the pages
 }
 
 // Default works bare, on loopback.
 func Default() Config {
-	return Config{Dir: "data", HTTP: "127.0.0.1:8080", MQTT: "127.0.0.1:1883", AnchorEvery: time.Minute, CheckpointEvery: time.Second}
+	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second}
 }
 
 // Ready is told when the gateway takes messages and requests.
 type Ready struct {
 	URL    string
 	Broker string
+	EST    string
 }
 
 // gateway is everything that runs; each part is safe for concurrent use or owned
@@ -65,6 +70,7 @@ type gateway struct {
 	org     enrol.Organisation
 	log     *slog.Logger
 	keys    *enrol.Keys
+	ca      *enrol.CA
 	logKey  statement.Key
 	trust   *passport.Trust
 	store   *store.Store
@@ -78,6 +84,9 @@ type gateway struct {
 	journey *journey.Composer
 	started time.Time
 
+	// unscrubbed is set while the store's log may hold what was erased.
+	unscrubbed atomic.Bool
+
 	mu       sync.Mutex
 	reminded map[statement.Hash]time.Time // when a device was last sent the plan or asked to resend; guarded by mu
 }
@@ -89,14 +98,25 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 		return err
 	}
 	g := &gateway{conf: conf, org: org, log: log, started: time.Now(), reminded: map[statement.Hash]time.Time{}}
-	// The port first: it is what is wrong most often, and costs nothing to find out.
+	g.unscrubbed.Store(true) // an earlier run may have ended before it did
+	// The ports first: they are what is wrong most often, and cost nothing to find out.
 	ln, err := net.Listen("tcp", conf.HTTP)
 	if err != nil {
 		return fmt.Errorf("%w\nhint: choose another with --http", err)
 	}
 	defer ln.Close()
 	if g.conf.Base == "" {
+		// Without a public address, on loopback, nobody else's eyes are here.
+		g.conf.AuditOpen = g.conf.AuditOpen || ln.Addr().(*net.TCPAddr).IP.IsLoopback()
 		g.conf.Base = "http://" + ln.Addr().String()
+	}
+	devices, err := net.Listen("tcp", conf.EST)
+	if err != nil {
+		return fmt.Errorf("%w\nhint: choose another with --est", err)
+	}
+	defer devices.Close()
+	if g.conf.ESTURL, err = reachable("https", conf.ESTURL, devices.Addr().String(), "--est-url"); err != nil {
+		return err
 	}
 	defer g.close()
 	if err := g.open(ctx); err != nil {
@@ -106,10 +126,16 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
-		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	ready(Ready{URL: "http://" + ln.Addr().String(), Broker: "mqtt://" + g.broker.Addr()})
+	hosts, err := g.hosts()
+	if err != nil {
+		return err
+	}
+	if err := writeESTURL(conf.Dir, g.conf.ESTURL); err != nil {
+		return err
+	}
+	pages, enrolment := g.server(handler), g.server(enrol.Handler(g.office, g.ca, log))
+	enrolment.TLSConfig = g.ca.ServerTLS(hosts, tls.RequestClientCert)
+	ready(Ready{URL: "http://" + ln.Addr().String(), Broker: "mqtts://" + g.broker.Addr(), EST: "https://" + devices.Addr().String()})
 
 	// Producers end with ctx; the server after them, so that a last request is
 	// answered.
@@ -129,8 +155,9 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 		}
 		return nil
 	})
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	served := make(chan error, 2)
+	go func() { served <- pages.Serve(ln) }()
+	go func() { served <- enrolment.ServeTLS(devices, "", "") }()
 	work.Go(func() error {
 		select {
 		case err := <-served:
@@ -142,7 +169,13 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	err = work.Wait()
 	stop, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	return errors.Join(err, srv.Shutdown(stop))
+	return errors.Join(err, pages.Shutdown(stop), enrolment.Shutdown(stop))
+}
+
+func (g *gateway) server(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second,
+		WriteTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
 }
 
 // open brings up every part, the chain before the ledger: what is anchored
@@ -150,6 +183,9 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 func (g *gateway) open(ctx context.Context) (err error) {
 	own := filepath.Join(g.conf.Dir, ownDir)
 	if g.keys, err = enrol.LoadKeys(g.conf.Dir, g.org, time.Now); err != nil {
+		return err
+	}
+	if g.ca, err = enrol.LoadCA(g.conf.Dir, time.Now); err != nil {
 		return err
 	}
 	key, err := ledger.LoadKeyFile(filepath.Join(own, "log.key"))
@@ -170,34 +206,40 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	authority, err := statement.ParseKey(g.org.Authority)
+	authorities, err := g.org.Authorities()
 	if err != nil {
-		return fmt.Errorf("%s: authority: %w", organisationFile, err)
+		return fmt.Errorf("%s: %w", organisationFile, err)
 	}
-	g.trust = g.org.Trust(authority, g.logKey, voters(g.node)...)
+	g.trust = g.org.Trust(authorities, g.logKey, voters(g.node)...)
 	if err := writeTrust(g.conf.Dir, g.trust); err != nil {
 		return err
 	}
 	if err := g.openLedger(ctx, own, key, chain); err != nil {
 		return err
 	}
-	ring := statement.NewKeyring(g.org.Audience(), authority)
+	ring := statement.NewKeyring(g.org.Audience(), authorities...)
 	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
+		return err
+	}
+	hosts, err := g.hosts()
+	if err != nil {
 		return err
 	}
 	// The broker's own store need not sync each write: a device sends again what
 	// it holds no receipt for.
 	if g.broker, err = broker.Start(ctx, broker.Options{Dir: filepath.Join(own, "broker"), MQTTAddr: g.conf.MQTT,
-		Tenant: g.org.Tenant, Auth: g.login, SyncEvery: time.Second, Log: g.log}); err != nil {
+		Tenant: g.org.Tenant, TLS: g.ca.ServerTLS(hosts, tls.RequireAndVerifyClientCert), Auth: g.isDevice, SyncEvery: time.Second, Log: g.log}); err != nil {
 		return err
 	}
-	if g.conf.BrokerURL == "" {
-		g.conf.BrokerURL = "mqtt://" + g.broker.Addr()
+	if g.conf.BrokerURL, err = reachable("mqtts", g.conf.BrokerURL, g.broker.Addr(), "--broker-url"); err != nil {
+		return err
 	}
 	if g.seq, err = sequence.New(ctx, g.store, g.ledger, g.post, g.log); err != nil {
 		return err
 	}
-	g.office = enrol.NewOffice(g.org, g.keys, authority, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post)
+	if g.office, err = enrol.NewOffice(g.org, g.keys, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post); err != nil {
+		return err
+	}
 	g.journey = journey.New(g.store, g.ledger, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
 	if g.runner, err = anchoring.New(anchoring.Options{Chain: chain, Origin: g.org.Origin, Every: g.conf.AnchorEvery,
 		Newest: g.newest, Record: g.record, Log: g.log}); err != nil {
@@ -285,20 +327,19 @@ func (g *gateway) close() {
 	}
 }
 
-// login checks a device's password at the broker.
-func (g *gateway) login(kid, password string) bool {
-	id, err := parseKid(kid)
-	if err != nil {
+// isDevice says whom the broker lets in. A revoked key is not, though frames from
+// before its revocation may still be on its card: whoever has the card may have the
+// key.
+func (g *gateway) isDevice(kid statement.Hash) bool {
+	id, known := g.ingest.Identity(kid)
+	if !known || id.Role != statement.RoleDevice {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	want, err := g.store.Login(ctx, id)
-	if err != nil {
-		return false
+	r, revoked := g.ingest.Revoked(kid)
+	if revoked {
+		g.log.Warn("revoked device refused", "device", kid.String()[:16], "from_seq", r.Seq)
 	}
-	got := sha256.Sum256([]byte(password))
-	return subtle.ConstantTimeCompare(want, got[:]) == 1
+	return !revoked
 }
 
 func parseKid(s string) (h statement.Hash, err error) {
@@ -322,7 +363,30 @@ func (t gate) Add(ctx context.Context, ss ...*statement.Statement) error {
 		return err
 	}
 	t.g.seq.Wake()
+	for _, s := range ss {
+		switch s.Header.Kind {
+		case statement.KindKeyStatus:
+			t.g.cut(s)
+		case statement.KindErasure:
+			t.g.unscrubbed.Store(true)
+		}
+	}
 	return nil
+}
+
+func (t gate) Revoked(kid statement.Hash) (statement.Revoked, bool) { return t.g.ingest.Revoked(kid) }
+
+// cut ends the connections of the keys that a key status revokes.
+func (g *gateway) cut(s *statement.Statement) {
+	k, err := s.KeyStatus()
+	if err != nil {
+		return // ingest has read it
+	}
+	for _, r := range k.Revoked {
+		if err := g.broker.Disconnect(r.KeyID.String()); err != nil {
+			g.log.Warn("revoked device not disconnected; its frames are refused", "device", r.KeyID.String()[:16], "err", err)
+		}
+	}
 }
 
 func (t gate) Identity(kid statement.Hash) (*statement.Identity, bool) {
@@ -459,6 +523,12 @@ func (g *gateway) sweep(ctx context.Context) error {
 			if err := os.Rename(name, name+".refused"); err != nil {
 				return err
 			}
+		}
+	}
+	if g.unscrubbed.CompareAndSwap(true, false) {
+		if err := g.store.Scrub(ctx); err != nil {
+			g.unscrubbed.Store(true)
+			g.log.Warn("erased bytes are still in the store's log; it is emptied as soon as it can be", "err", err)
 		}
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"trailmark/gateway/internal/api"
-	"trailmark/gateway/internal/enrol"
 	"trailmark/gateway/internal/journey"
 	"trailmark/internal/epc"
 )
@@ -18,9 +17,13 @@ func (g *gateway) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	var audit func(context.Context, epc.Link) ([]byte, error)
+	if g.conf.AuditOpen {
+		audit = composed(g.journey.Audit)
+	}
 	pages := api.New(api.Options{
-		Compose: composed(g.journey.Item), Audit: composed(g.journey.Audit),
-		Trust: g.trust, TrustFile: trust, Enrol: g.enrol, Status: g.status,
+		Compose: composed(g.journey.Item), Audit: audit,
+		Trust: g.trust, TrustFile: trust, Status: g.status,
 		Ledger: g.ledger.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
 	})
 	mux := http.NewServeMux()
@@ -38,22 +41,6 @@ func composed(compose func(context.Context, epc.Link) ([]byte, error)) func(cont
 		}
 		return data, err
 	}
-}
-
-// enrol reads an enrolment and answers it.
-func (g *gateway) enrol(ctx context.Context, body []byte) ([]byte, error) {
-	var env enrol.Envelope
-	if err := json.Unmarshal(body, &env); err != nil {
-		return nil, &api.ClientError{Status: http.StatusBadRequest, Detail: "enrolment is not JSON with body and proof: " + err.Error()}
-	}
-	resp, err := g.office.Enrol(ctx, env)
-	var refused *enrol.Refusal
-	if errors.As(err, &refused) {
-		return nil, &api.ClientError{Status: http.StatusForbidden, Detail: refused.Error()}
-	} else if err != nil {
-		return nil, err
-	}
-	return json.Marshal(resp)
 }
 
 // figures answers with the gateway's counts, for scripts.

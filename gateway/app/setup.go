@@ -13,7 +13,9 @@ import (
 
 	"trailmark/gateway/internal/enrol"
 	"trailmark/gateway/internal/ledger"
+	"trailmark/internal/device"
 	"trailmark/internal/epc"
+	"trailmark/internal/termqr"
 	"trailmark/passport"
 	"trailmark/statement"
 )
@@ -34,8 +36,15 @@ func DefaultOrganisation() enrol.Organisation {
 
 var tenantPattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
-// Init makes an organisation in dir and writes what it made to out.
-func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Writer) error {
+// production is the environment whose trust file is for shoppers.
+const production = "production"
+
+// Init makes an organisation in dir and writes what it made to out; with an
+// authority for simulated devices too, if it is asked for.
+func Init(dir string, org enrol.Organisation, simulated bool, now func() time.Time, out io.Writer) error {
+	if simulated && org.Environment == production {
+		return fmt.Errorf("environment %s has no simulated devices\nhint: leave out --simulated, or choose another --env", production)
+	}
 	if !tenantPattern.MatchString(org.Tenant) || !tenantPattern.MatchString(org.Environment) {
 		return fmt.Errorf("tenant %q and environment %q must be 1 to 32 lower-case letters, digits and hyphens", org.Tenant, org.Environment)
 	}
@@ -55,11 +64,22 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
 			return err
 		}
 	}
-	keys, err := enrol.MakeKeys(dir, org, now)
+	keys, err := enrol.MakeKeys(dir, org, simulated, now)
 	if err != nil {
 		return err
 	}
 	org.Authority = keys.Authority.Key().Encoded()
+	if keys.Simulator != nil {
+		org.SimAuthority = keys.Simulator.Key().Encoded()
+	}
+	ca, err := enrol.MakeCA(dir, org, now)
+	if err != nil {
+		return err
+	}
+	authorities, err := org.Authorities()
+	if err != nil {
+		return err
+	}
 	founding, err := keys.Founding()
 	if err != nil {
 		return err
@@ -77,7 +97,7 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
 	if err != nil {
 		return err
 	}
-	if err := writeTrust(dir, org.Trust(keys.Authority.Key(), pub)); err != nil {
+	if err := writeTrust(dir, org.Trust(authorities, pub)); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(org, "", "  ")
@@ -87,23 +107,25 @@ func Init(dir string, org enrol.Organisation, now func() time.Time, out io.Write
 	if err := os.WriteFile(path, append(data, '\n'), 0o600); err != nil { // last: its presence means "initialised"
 		return err
 	}
+	fingerprint := enrol.Fingerprint(ca.Certificate())
 	fmt.Fprintf(out, `organisation %s made in %s
   authority  %s   keep %s apart from the gateway in production
   ledger     %s
   chain      %s, one validator ("1 of 1": the operator's word)
+  devices    know the gateway by the CA with fingerprint %x…
   trust file %s   this is what verifiers pin; the first start adds the chain's key
 `, org.Audience(), dir, keys.Authority.Key().ID().String()[:16], filepath.Join(dir, "authority"), org.Origin, org.ChainID,
-		filepath.Join(dir, "authority", "trust.cbor"))
+		fingerprint[:8], filepath.Join(dir, "authority", "trust.cbor"))
+	if simulated {
+		fmt.Fprintf(out, "  simulated  devices have an authority of their own, %s, and the trust file takes it\n", keys.Simulator.Key().ID().String()[:16])
+	}
 	return nil
 }
 
-// toInbox leaves a statement for the running gateway; the name orders them.
+// toInbox leaves a statement for the running gateway; the name orders them. It is
+// durable when toInbox returns nil.
 func toInbox(dir, name string, s *statement.Statement) error {
-	path := filepath.Join(dir, inboxDir, name+".cose")
-	if err := os.WriteFile(path+".new", s.Bytes(), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return enrol.WriteFile(filepath.Join(dir, inboxDir, name+".cose"), s.Bytes(), 0o600)
 }
 
 func loadOrganisation(dir string) (enrol.Organisation, error) {
@@ -121,12 +143,19 @@ func loadOrganisation(dir string) (enrol.Organisation, error) {
 type ClaimConfig struct {
 	Dir, Zone, Name, Band string
 	ReRead                time.Duration
+	URL                   string // where devices enrol, "": as the gateway that ran last said
+	Simulated             bool
 }
 
-// Claim makes a claim code and writes it, alone on its line, to out.
-func Claim(c ClaimConfig, out io.Writer) error {
-	if _, err := loadOrganisation(c.Dir); err != nil {
+// Claim makes a claim and writes it, alone on its line, to out, and as a QR code
+// to screen.
+func Claim(c ClaimConfig, out, screen io.Writer) error {
+	org, err := loadOrganisation(c.Dir)
+	if err != nil {
 		return err
+	}
+	if c.Simulated && len(org.SimAuthority) == 0 {
+		return enrol.ErrNoSimulator
 	}
 	name, err := enrol.ParseTexts(c.Name)
 	if err != nil {
@@ -136,15 +165,30 @@ func Claim(c ClaimConfig, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	code, err := enrol.NewCode()
+	ca, err := enrol.LoadCACertificate(c.Dir)
 	if err != nil {
 		return err
 	}
-	if err := enrol.SaveClaim(filepath.Join(c.Dir, claimsDir), enrol.Claim{Code: code, Zone: c.Zone, Name: name, Limits: limits, ReRead: c.ReRead.Milliseconds()}); err != nil {
+	claim := device.Claim{Gateway: c.URL, Fingerprint: enrol.Fingerprint(ca)}
+	if claim.Gateway == "" {
+		claim.Gateway, err = readESTURL(c.Dir)
+	} else {
+		claim.Gateway, err = reachable("https", c.URL, "", "--url")
+	}
+	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(out, code)
-	return err
+	if claim.Code, err = enrol.NewCode(); err != nil {
+		return err
+	}
+	if err := enrol.SaveClaim(filepath.Join(c.Dir, claimsDir), enrol.Claim{Code: claim.Code, Zone: c.Zone, Name: name, Limits: limits,
+		ReRead: c.ReRead.Milliseconds(), Simulated: c.Simulated}); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(out, claim); err != nil {
+		return err
+	}
+	return termqr.Write(screen, claim.String())
 }
 
 // ProductConfig is what `gateway product` needs.

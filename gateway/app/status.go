@@ -131,7 +131,9 @@ func zone(plan *statement.Plan, z statement.Zone, traces map[statement.Hash][]st
 			if t.Channel != c.Name {
 				continue
 			}
-			ch.At, ch.Value = t.Last, t.Value
+			if !t.Erased {
+				ch.At, ch.Value = t.Last, t.Value
+			}
 			if head, err := t.Frontier.Head(); err == nil {
 				ch.Min, ch.Max = &head.Digest.Min, &head.Digest.Max
 			}

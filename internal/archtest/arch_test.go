@@ -58,6 +58,7 @@ func TestArrows(t *testing.T) {
 		"internal/dcbor":    {},
 		"internal/epc":      {},
 		"internal/llrp":     {},
+		"internal/r200":     {},
 		"internal/command":  {},
 		"internal/keyfile":  {},
 		"internal/est":      {},
@@ -70,8 +71,8 @@ func TestArrows(t *testing.T) {
 		"internal/chain":    {"internal/dcbor", "internal/chain"},
 		"agent":             {"agent", "internal", "statement", "trace"},
 		"gateway":           {"gateway", "internal", "statement", "trace", "passport"},
-		"anchor":            {"anchor", "internal/chain", "internal/command", "internal/dcbor", "passport", "statement"},
-		"firmware-sim":      {"firmware-sim", "internal/epc", "internal/llrp", "internal/device", "internal/command", "statement", "trace"},
+		"anchor":            {"anchor", "internal/chain", "internal/command", "internal/dcbor", "passport", "statement", "trace"},
+		"firmware-sim":      {"firmware-sim", "internal/epc", "internal/llrp", "internal/r200", "internal/device", "internal/command", "internal/dcbor", "internal/est", "statement", "trace"},
 		"e2e":               {"e2e", "internal/command", "internal/epc", "internal/termqr", "passport", "statement", "trace", "internal/dcbor"},
 		"internal/archtest": {},
 	}
@@ -126,8 +127,8 @@ func TestForbidden(t *testing.T) {
 	}
 	for _, p := range list(t, nil, "./...") {
 		for _, imp := range p.Imports {
-			if below(imp, "github.com/eclipse/paho.mqtt.golang") && p.ImportPath != "trailmark/agent/internal/uplink" {
-				t.Errorf("%s imports paho; only agent/internal/uplink may", p.ImportPath)
+			if below(imp, "github.com/eclipse/paho.mqtt.golang") && p.ImportPath != "trailmark/agent/internal/uplink" && p.ImportPath != "trailmark/firmware-sim/internal/fleet" {
+				t.Errorf("%s imports paho; only agent/internal/uplink and firmware-sim/internal/fleet may", p.ImportPath)
 			}
 			if below(imp, "github.com/cometbft") && !below(p.ImportPath, "trailmark/internal/chain") {
 				t.Errorf("%s imports CometBFT; only internal/chain may", p.ImportPath)

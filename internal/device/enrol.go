@@ -1,269 +1,285 @@
 package device
 
 import (
-	"bytes"
 	"context"
 	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"time"
 
+	"trailmark/internal/est"
 	"trailmark/statement"
 )
 
-// A Request is what a device says of itself when it enrols.
-type Request struct {
-	Name      string           `json:"name"` // host name
-	Channels  []RequestChannel `json:"channels"`
-	Antennas  []string         `json:"antennas"`
-	Simulated bool             `json:"simulated"`
+// PathDevice is the gateway's resource of the device that asks: it is known by
+// its certificate. GET gives an Answer, POST takes a Report first.
+const PathDevice = "/.well-known/trailmark/device"
+
+// maxAnswer bounds an answer, in bytes: a plan and identities of 256 KiB each, in
+// base64.
+const maxAnswer = 4 << 20
+
+// MaxEnrolment bounds Enrolment.Raw, in bytes.
+const MaxEnrolment = maxAnswer + 64<<10
+
+// A Report is what a device found on itself.
+type Report struct {
+	Channels []ReportChannel `json:"channels"`
+	Antennas []string        `json:"antennas"`
 }
 
-// A RequestChannel is a channel that the device found.
-type RequestChannel struct {
+// A ReportChannel is a channel that the device found.
+type ReportChannel struct {
 	Name    string `json:"name"`
 	Unit    string `json:"unit"`       // SenML
 	Nominal int64  `json:"nominal_ms"` // between readings
 }
 
-// An Enrolment is what a device got for its claim code: who it is, whom it
-// trusts from now on, and where its gateway listens. Every field was checked.
+// An Answer is what a gateway tells a device of itself and of its site.
+type Answer struct {
+	Identity     []byte   `json:"identity"` // statement
+	Audience     string   `json:"audience"`
+	Tenant       string   `json:"tenant"`
+	Broker       string   `json:"broker"`                  // mqtts URL
+	Authority    []byte   `json:"authority"`               // COSE_Key of who vouches for sites and devices
+	SimAuthority []byte   `json:"sim_authority,omitempty"` // COSE_Key of who vouches for simulated devices
+	Origin       string   `json:"origin"`                  // of the ledger
+	LogKey       []byte   `json:"log_key"`                 // COSE_Key
+	Plan         []byte   `json:"plan,omitempty"`          // statement
+	Identities   [][]byte `json:"identities"`              // of sites
+}
+
+// An Enrolment is what a device got for its claim: who it is, whom it trusts from
+// now on, and where its gateway listens. Every field was checked.
 type Enrolment struct {
-	Identity  *statement.Identity
-	Audience  string
-	Tenant    string
-	Broker    string // URL
-	Password  string // of the user whose name is the key id
-	Authority statement.Key
-	Origin    string // of the ledger
-	LogKey    statement.Key
-	Plan      *Plan  // nil: no plan yet
-	Raw       []byte // the gateway's answer, which ParseEnrolment reads again
+	Gateway     string            // https URL
+	CA          *x509.Certificate // whom it trusts for TLS
+	Certificate *x509.Certificate // of its key
+	Identity    *statement.Identity
+	Audience    string
+	Tenant      string
+	Broker      string // mqtts URL
+	Authority   statement.Key
+	Origin      string // of the ledger
+	LogKey      statement.Key
+	Plan        *Plan  // nil: no plan yet
+	Raw         []byte // to keep; ParseEnrolment reads it again
 }
 
-// Refused is the gateway's no to an enrolment; asking again will not help.
-type Refused struct {
-	Status int // of HTTP
-	Detail string
+// kept is the form of Enrolment.Raw.
+type kept struct {
+	Gateway     string          `json:"gateway"`
+	CA          []byte          `json:"ca"`          // DER
+	Certificate []byte          `json:"certificate"` // DER
+	Answer      json.RawMessage `json:"answer"`
 }
-
-func (r *Refused) Error() string {
-	return fmt.Sprintf("gateway refused the enrolment (%d): %s", r.Status, r.Detail)
-}
-
-const (
-	maxAnswer  = 4 << 20 // bytes: a plan and identities of 256 KiB each, in base64
-	maxProblem = 16 << 10
-	enrolWait  = 30 * time.Second
-	proofLabel = "trailmark enroll v1\n"
-)
 
 var tenantForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// answer is the gateway's JSON.
-type answer struct {
-	Identity   []byte   `json:"identity"`
-	Audience   string   `json:"audience"`
-	Tenant     string   `json:"tenant"`
-	Broker     string   `json:"broker"`
-	Password   string   `json:"password"`
-	Authority  []byte   `json:"authority"`
-	Origin     string   `json:"origin"`
-	LogKey     []byte   `json:"log_key"`
-	Plan       []byte   `json:"plan"`
-	Identities [][]byte `json:"identities"`
+// Enrol trades a claim for an enrolment of signer's key. name is the device's, as
+// people will see it. The error is an *est.Refused when the gateway said no; any
+// other may pass, and the same call may be made again: the same key gets the same
+// answer.
+func Enrol(ctx context.Context, c Claim, signer crypto.Signer, name string, r Report) (*Enrolment, error) {
+	ca, err := est.Bootstrap(ctx, c.Gateway, c.Fingerprint)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	subject, err := est.Subject(name)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	client, err := est.NewClient(c.Gateway, ca, nil)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	cert, err := client.Enroll(ctx, c.Code, signer, subject)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	return describe(ctx, kept{Gateway: c.Gateway, CA: ca.Raw, Certificate: cert.Raw}, signer, r)
 }
 
-// Enrol trades a one-time claim code for an enrolment of signer's Ed25519 key.
-// gateway is its base URL. The error is a *Refused when the gateway said no; any
-// other may pass, and the same call may be made again.
-func Enrol(ctx context.Context, gateway, claim string, signer crypto.Signer, r Request) (*Enrolment, error) {
-	pub, ok := signer.Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("enrolment needs an Ed25519 key, not %T", signer.Public())
+// describe tells the gateway what the device found, and reads who it is.
+func describe(ctx context.Context, k kept, signer crypto.Signer, r Report) (*Enrolment, error) {
+	ca, err := x509.ParseCertificate(k.CA)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
 	}
-	key, err := statement.NewKey(pub)
+	client, err := est.NewClient(k.Gateway, ca, func() (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{k.Certificate}, PrivateKey: signer}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	body, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(struct {
-		Claim string `json:"claim"`
-		Key   []byte `json:"key"`
-		Request
-	}{claim, key.Encoded(), r})
+	if k.Answer, err = client.Do(ctx, http.MethodPost, PathDevice, "application/json", body, maxAnswer); err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	key, err := statement.NewKey(signer.Public())
 	if err != nil {
 		return nil, err
 	}
-	digest := sha256.Sum256(append([]byte(proofLabel), body...))
-	proof, err := signer.Sign(rand.Reader, digest[:], crypto.Hash(0))
-	if err != nil {
-		return nil, fmt.Errorf("proof of possession: %w", err)
-	}
-	envelope, err := json.Marshal(struct {
-		Body  string `json:"body"`
-		Proof []byte `json:"proof"`
-	}{string(body), proof})
+	return ParseEnrolment(raw, key)
+}
+
+// TLSCertificate is what the device shows of itself, signer being its key.
+func (e *Enrolment) TLSCertificate(signer crypto.Signer) *tls.Certificate {
+	return &tls.Certificate{Certificate: [][]byte{e.Certificate.Raw}, PrivateKey: signer, Leaf: e.Certificate}
+}
+
+// RenewalDue reports that a third of the certificate's time is left, or that the
+// clock is so far behind that it cannot tell.
+func (e *Enrolment) RenewalDue(now time.Time) bool {
+	from, to := e.Certificate.NotBefore, e.Certificate.NotAfter
+	return now.Before(from) || now.After(to.Add(-to.Sub(from)/3))
+}
+
+// Renew gets a new certificate for the same key; e is left as it was.
+func (e *Enrolment) Renew(ctx context.Context, signer crypto.Signer) (*Enrolment, error) {
+	k, err := e.reenroll(ctx, signer, signer)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := post(ctx, gateway, envelope)
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("renewal: %w", err)
+	}
+	return ParseEnrolment(raw, e.Identity.Key.Key)
+}
+
+// Rotate hands the device over from its present key to next: the connection is
+// signed by the one, the request on it by the other. The new identity opens the
+// next epoch. The same call may be made again after an error, with the same keys.
+func (e *Enrolment) Rotate(ctx context.Context, present, next crypto.Signer, r Report) (*Enrolment, error) {
+	k, err := e.reenroll(ctx, present, next)
 	if err != nil {
 		return nil, err
 	}
-	e, err := ParseEnrolment(raw, key)
+	n, err := describe(ctx, k, next, r)
 	if err != nil {
 		return nil, err
 	}
-	if r.Simulated && !e.Identity.Simulated {
-		return nil, errors.New("identity does not say that this device is simulated")
+	if id := n.Identity; id.Epoch != e.Identity.Epoch+1 || id.Replaces == nil || *id.Replaces != e.Identity.Key.ID() || id.Subject != e.Identity.Subject || id.Simulated != e.Identity.Simulated {
+		return nil, fmt.Errorf("rotation: identity of %q in epoch %d does not follow ours in epoch %d", id.Subject, id.Epoch, e.Identity.Epoch)
+	}
+	return n, nil
+}
+
+func (e *Enrolment) reenroll(ctx context.Context, present, next crypto.Signer) (kept, error) {
+	var k kept
+	if err := json.Unmarshal(e.Raw, &k); err != nil {
+		return kept{}, fmt.Errorf("renewal: %w", err)
+	}
+	client, err := est.NewClient(e.Gateway, e.CA, func() (*tls.Certificate, error) { return e.TLSCertificate(present), nil })
+	if err != nil {
+		return kept{}, fmt.Errorf("renewal: %w", err)
+	}
+	cert, err := client.Reenroll(ctx, next, e.Certificate.RawSubject)
+	if err != nil {
+		return kept{}, fmt.Errorf("renewal: %w", err)
+	}
+	k.Certificate = cert.Raw
+	return k, nil
+}
+
+// ParseEnrolment checks an enrolment: the certificate is key's and by the pinned
+// CA; the identity is key's, as a device, by the authority that the answer names
+// for its kind and that is pinned from now on; the plan is a site's under the
+// authority; the log key can sign a ledger.
+func ParseEnrolment(raw []byte, key statement.Key) (*Enrolment, error) {
+	if len(raw) > MaxEnrolment {
+		return nil, fmt.Errorf("enrolment of over %d bytes", MaxEnrolment)
+	}
+	var k kept
+	if err := json.Unmarshal(raw, &k); err != nil {
+		return nil, fmt.Errorf("enrolment: %w", err)
+	}
+	if _, err := est.ParseBase(k.Gateway); err != nil {
+		return nil, fmt.Errorf("enrolment: gateway %w", err)
+	}
+	e := &Enrolment{Gateway: k.Gateway, Raw: raw}
+	var err error
+	if e.CA, err = x509.ParseCertificate(k.CA); err != nil {
+		return nil, fmt.Errorf("enrolment: ca: %w", err)
+	}
+	if e.Certificate, err = x509.ParseCertificate(k.Certificate); err != nil {
+		return nil, fmt.Errorf("enrolment: certificate: %w", err)
+	}
+	if err := e.Certificate.CheckSignatureFrom(e.CA); err != nil {
+		return nil, fmt.Errorf("enrolment: certificate: %w", err)
+	}
+	if c, err := statement.NewKey(e.Certificate.PublicKey); err != nil || c.ID() != key.ID() {
+		return nil, fmt.Errorf("enrolment: certificate is not of our key %.8s…", key.ID())
+	}
+	var a Answer
+	if err := json.Unmarshal(k.Answer, &a); err != nil {
+		return nil, fmt.Errorf("enrolment: answer: %w", err)
+	}
+	if err := e.take(a, key); err != nil {
+		return nil, err
 	}
 	return e, nil
 }
 
-func post(ctx context.Context, gateway string, envelope []byte) ([]byte, error) {
-	u, err := url.Parse(gateway)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, &Refused{0, fmt.Sprintf("gateway address %q is no http or https URL", gateway)}
-	}
-	ctx, cancel := context.WithTimeout(ctx, enrolWait)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.JoinPath("enroll").String(), bytes.NewReader(envelope))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("enrolment: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		detail := problem(resp)
-		if c := resp.StatusCode; c >= 400 && c < 500 && c != http.StatusTooManyRequests && c != http.StatusRequestTimeout {
-			return nil, &Refused{c, detail}
-		}
-		return nil, fmt.Errorf("enrolment: gateway answers %d: %s", resp.StatusCode, detail)
-	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return nil, fmt.Errorf("enrolment: %w", err)
-	}
-	return raw, nil
-}
-
-// problem is the detail of an RFC 9457 answer.
-func problem(resp *http.Response) string {
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
-	var p struct{ Title, Detail string }
-	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil && t == "application/problem+json" && json.Unmarshal(b, &p) == nil {
-		if p.Detail != "" {
-			return p.Detail
-		}
-		if p.Title != "" {
-			return p.Title
-		}
-	}
-	return "no reason given"
-}
-
-// ParseEnrolment checks a gateway's answer: the identity is key's, as a device,
-// by the authority that the answer names and that is pinned from now on; the
-// plan is a site's under the same authority; the log key can sign a ledger.
-func ParseEnrolment(raw []byte, key statement.Key) (*Enrolment, error) {
-	if len(raw) > maxAnswer {
-		return nil, fmt.Errorf("enrolment of over %d bytes", maxAnswer)
-	}
-	var a answer
-	if err := json.Unmarshal(raw, &a); err != nil {
-		return nil, fmt.Errorf("enrolment: %w", err)
-	}
-	e := &Enrolment{Audience: a.Audience, Tenant: a.Tenant, Broker: a.Broker, Password: a.Password, Origin: a.Origin, Raw: raw}
+// take checks an answer and fills in what it says.
+func (e *Enrolment) take(a Answer, key statement.Key) error {
+	e.Audience, e.Tenant, e.Broker, e.Origin = a.Audience, a.Tenant, a.Broker, a.Origin
 	var err error
 	if e.Authority, err = statement.ParseKey(a.Authority); err != nil {
-		return nil, fmt.Errorf("enrolment: authority: %w", err)
+		return fmt.Errorf("enrolment: authority: %w", err)
 	}
 	if e.LogKey, err = statement.ParseKey(a.LogKey); err != nil {
-		return nil, fmt.Errorf("enrolment: log key: %w", err)
+		return fmt.Errorf("enrolment: log key: %w", err)
 	}
 	if _, err := statement.LogVerifier(a.Origin, e.LogKey); err != nil {
-		return nil, fmt.Errorf("enrolment: origin %q of the ledger: %w", a.Origin, err)
+		return fmt.Errorf("enrolment: origin %q of the ledger: %w", a.Origin, err)
 	}
 	// The tenant becomes a level of a topic: a slash or a wildcard would be another one.
 	if !tenantForm.MatchString(a.Tenant) || !strings.HasPrefix(a.Audience, a.Tenant+"/") {
-		return nil, fmt.Errorf("enrolment: tenant %q and audience %q do not go together", a.Tenant, a.Audience)
+		return fmt.Errorf("enrolment: tenant %q and audience %q do not go together", a.Tenant, a.Audience)
 	}
-	if u, err := url.Parse(a.Broker); err != nil || u.Scheme == "" || u.Host == "" {
-		return nil, fmt.Errorf("enrolment: broker %q is no URL", a.Broker)
+	if u, err := url.Parse(a.Broker); err != nil || u.Scheme != "mqtts" || u.Host == "" {
+		return fmt.Errorf("enrolment: broker %q is no mqtts:// address", a.Broker)
 	}
 	s, err := statement.Parse(a.Identity)
 	if err != nil {
-		return nil, fmt.Errorf("enrolment: identity: %w", err)
+		return fmt.Errorf("enrolment: identity: %w", err)
 	}
-	if e.Identity, err = statement.NewKeyring(a.Audience, e.Authority).Add(s); err != nil {
-		return nil, fmt.Errorf("enrolment: identity: %w", err)
+	vouching, simulated := e.Authority, len(a.SimAuthority) > 0
+	if simulated {
+		if vouching, err = statement.ParseKey(a.SimAuthority); err != nil {
+			return fmt.Errorf("enrolment: authority of simulated devices: %w", err)
+		}
+	}
+	if e.Identity, err = statement.NewKeyring(a.Audience, vouching).Add(s); err != nil {
+		return fmt.Errorf("enrolment: identity: %w", err)
 	}
 	if id := e.Identity; id.Key.ID() != key.ID() || id.Role != statement.RoleDevice {
-		return nil, fmt.Errorf("enrolment: identity is of key %.8s… in role %d, not of ours, %.8s…, as a device",
+		return fmt.Errorf("enrolment: identity is of key %.8s… in role %d, not of ours, %.8s…, as a device",
 			id.Key.ID(), id.Role, key.ID())
+	}
+	if e.Identity.Simulated != simulated {
+		return errors.New("enrolment: simulated devices have an authority of their own, and this identity is not by the one for its kind")
 	}
 	if len(a.Plan) > 0 {
 		if e.Plan, err = OpenPlan(a.Audience, e.Authority, a.Plan, a.Identities); err != nil {
-			return nil, fmt.Errorf("enrolment: %w", err)
+			return fmt.Errorf("enrolment: %w", err)
 		}
-	}
-	return e, nil
-}
-
-// A Plan is a plan that its site signed, in the words of the pinned authority.
-type Plan struct {
-	*statement.Plan
-	ID statement.Hash
-}
-
-// OpenPlan verifies a plan statement through the identities that came with it:
-// only those by the authority count, and the signer must have the role of a site.
-func OpenPlan(audience string, authority statement.Key, plan []byte, identities [][]byte) (*Plan, error) {
-	ring := statement.NewKeyring(audience, authority)
-	for _, data := range identities {
-		s, err := statement.Parse(data)
-		if err == nil {
-			_, err = ring.Add(s)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("identity: %w", err)
-		}
-	}
-	s, err := statement.Parse(plan)
-	if err != nil {
-		return nil, fmt.Errorf("plan: %w", err)
-	}
-	p, err := s.Plan()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := ring.Verify(s); err != nil {
-		return nil, err
-	}
-	return &Plan{p, s.ID()}, nil
-}
-
-// Entry is the plan's entry for a channel of a device, nil if it has none.
-func (p *Plan) Entry(device statement.Hash, channel string) *statement.Channel {
-	if p == nil {
-		return nil
-	}
-	if _, c, ok := p.Plan.Channel(device, channel); ok {
-		return &c
 	}
 	return nil
 }

@@ -1,211 +1,341 @@
-package device
+package device_test
 
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"trailmark/internal/dcbor"
+	"trailmark/internal/device"
+	"trailmark/internal/device/devicetest"
+	"trailmark/internal/est"
 	"trailmark/statement"
 )
 
-// site is a gateway's side of an enrolment, by the wire format's words.
-type site struct {
-	authority, device, planner *statement.Signer
-	deviceKey                  ed25519.PrivateKey
-	logKey                     statement.Key
-}
+var report = device.Report{Channels: []device.ReportChannel{{Name: "a/temp", Unit: "Cel", Nominal: 1000}}, Antennas: []string{"llrp0/1", "llrp0/2"}}
 
-func newSite(t testing.TB) *site {
+func edKey(t testing.TB) crypto.Signer {
 	t.Helper()
-	var s site
-	for _, p := range []**statement.Signer{&s.authority, &s.device, &s.planner} {
-		_, priv, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p == &s.device {
-			s.deviceKey = priv
-		}
-		if *p, err = statement.NewSigner(priv); err != nil {
-			t.Fatal(err)
-		}
+	_, k, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.logKey = s.authority.Key() // any Ed25519 key will do here
-	return &s
+	return k
 }
 
-func (s *site) identity(t testing.TB, by *statement.Signer, of statement.Key, role statement.Role, audience string) []byte {
+func ecKey(t testing.TB) crypto.Signer {
 	t.Helper()
-	st, err := by.Sign(statement.Header{Issuer: "urn:test:authority", Audience: audience, Kind: statement.KindIdentity},
-		dcbor.MustMarshal(&statement.Identity{Version: 1, Key: statement.PublicKey{Key: of}, Subject: "urn:dev:test", Role: role,
-			To: 1 << 47, Simulated: role == statement.RoleDevice}))
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func public(t testing.TB, s crypto.Signer) statement.Key {
+	t.Helper()
+	k, err := statement.NewKey(s.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// plan is a plan by one signer, for the channel a/temp of a device.
+func plan(t testing.TB, by *statement.Signer, kid statement.Hash, seq uint64) []byte {
+	t.Helper()
+	p := &statement.Plan{Version: 1, Seq: seq, Prev: statement.Hash{1}, Site: statement.Texts{{Lang: "en", Words: "depot"}},
+		Zones: []statement.Zone{{ID: "z", Name: statement.Texts{{Lang: "en", Words: "room"}},
+			Channels: []statement.Channel{{Device: kid, Name: "a/temp", Unit: "Cel", Nominal: 1000}}}}}
+	st, err := by.Sign(statement.Header{Issuer: "urn:dev:test", Audience: devicetest.Audience, Kind: statement.KindPlan}, dcbor.MustMarshal(p))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return st.Bytes()
 }
 
-func (s *site) plan(t testing.TB, by *statement.Signer, seq uint64) []byte {
-	t.Helper()
-	p := &statement.Plan{Version: 1, Seq: seq, Site: statement.Texts{{Lang: "en", Words: "depot"}}, Zones: []statement.Zone{{ID: "z", Name: statement.Texts{{Lang: "en", Words: "room"}},
-		Channels: []statement.Channel{{Device: s.device.Key().ID(), Name: "a/temp", Unit: "Cel", Nominal: 1000}}}}}
-	if seq > 0 {
-		p.Prev = statement.Hash{1}
-	}
-	st, err := by.Sign(statement.Header{Issuer: "urn:dev:test", Audience: testAudience, Kind: statement.KindPlan}, dcbor.MustMarshal(p))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st.Bytes()
+func site(g *devicetest.Gateway, by *statement.Signer, role statement.Role) [][]byte {
+	return [][]byte{g.Identify(by, statement.Identity{Key: statement.PublicKey{Key: g.Planner.Key()}, Subject: "urn:dev:test", Role: role}, devicetest.Audience)}
 }
 
-// answer is a good answer.
-func (s *site) answer(t testing.TB) map[string]any {
-	return map[string]any{
-		"identity": s.identity(t, s.authority, s.device.Key(), statement.RoleDevice, testAudience),
-		"audience": testAudience, "tenant": "demo", "broker": "mqtt://127.0.0.1:1883", "password": "pw",
-		"authority": s.authority.Key().Encoded(), "origin": "example.org/demo/2026h2", "log_key": s.logKey.Encoded(),
-		"plan": s.plan(t, s.planner, 7), "identities": [][]byte{s.identity(t, s.authority, s.planner.Key(), statement.RoleSite, testAudience)},
-	}
-}
-
+// TestEnrol takes both kinds of keys from a claim to a renewed certificate and on
+// to another key.
 func TestEnrol(t *testing.T) {
-	s := newSite(t)
-	busy := true
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if busy {
-			busy = false
-			http.Error(w, "later", http.StatusServiceUnavailable)
-			return
-		}
-		var in struct{ Body, Proof string }
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.Method != http.MethodPost || r.URL.Path != "/base/enroll" {
-			t.Errorf("%s %s: %v", r.Method, r.URL, err)
-		}
-		var body struct {
-			Claim, Key, Name string
-			Channels         []struct {
-				Name, Unit string
-				Nominal    int64 `json:"nominal_ms"`
+	for name, make := range map[string]func(testing.TB) crypto.Signer{"Ed25519": edKey, "P-256": ecKey} {
+		t.Run(name, func(t *testing.T) {
+			g, key := devicetest.New(t), make(t)
+			kid := public(t, key).ID()
+			g.Set(nil, func(a *device.Answer) {
+				a.Plan, a.Identities = plan(t, g.Planner, kid, 7), site(g, g.Authority, statement.RoleSite)
+			}, 0)
+			e, err := device.Enrol(t.Context(), g.Claim, key, "pi", report)
+			if err != nil {
+				t.Fatal(err)
 			}
-			Antennas  []string
-			Simulated bool
+			if e.Plan.Seq != 7 || e.Plan.Entry(kid, "a/temp") == nil || e.Plan.Entry(kid, "b") != nil || e.Identity.Name != "pi" ||
+				e.Identity.Key.ID() != kid || e.Gateway != g.Claim.Gateway || !e.CA.Equal(g.CA) {
+				t.Errorf("%+v", e)
+			}
+			if r := g.Reports(); len(r) != 1 || len(r[0].Channels) != 1 || r[0].Channels[0] != report.Channels[0] || r[0].Antennas[1] != "llrp0/2" {
+				t.Errorf("told %+v", r)
+			}
+			again, err := device.ParseEnrolment(e.Raw, public(t, key))
+			if err != nil || again.Plan.ID != e.Plan.ID {
+				t.Fatal(err)
+			}
+			renewed, err := again.Renew(t.Context(), key)
+			if err != nil || renewed.Certificate.Equal(e.Certificate) || renewed.Identity.Key.ID() != kid {
+				t.Fatalf("renewal: %v", err)
+			}
+			next := make(t)
+			rotated, err := renewed.Rotate(t.Context(), key, next, report)
+			if err != nil || rotated.Identity.Epoch != 1 || *rotated.Identity.Replaces != kid || rotated.Identity.Key.ID() != public(t, next).ID() {
+				t.Fatalf("rotation: %+v, %v", rotated, err)
+			}
+			if g.Admitted() != 1 {
+				t.Errorf("the code was used %d times", g.Admitted())
+			}
+		})
+	}
+}
+
+func TestEnrolRefused(t *testing.T) {
+	g, key := devicetest.New(t), edKey(t)
+	ask := func(c device.Claim) error {
+		_, err := device.Enrol(t.Context(), c, key, "pi", report)
+		return err
+	}
+	var no *est.Refused
+	wrong := g.Claim
+	wrong.Code = "WRONG"
+	if err := ask(wrong); !errors.As(err, &no) || no.Status != 401 || no.Detail != "no such claim code" {
+		t.Errorf("wrong code: %v", err)
+	}
+	other := g.Claim
+	other.Fingerprint[3] ^= 1
+	if err := ask(other); !errors.As(err, &no) || no.Status != 0 || !strings.Contains(err.Error(), "does not have the authority") {
+		t.Errorf("another gateway: %v", err)
+	}
+	// Busy or gone is no refusal: it may pass.
+	busy := true
+	g.Set(func(w http.ResponseWriter, r *http.Request) bool {
+		if busy {
+			devicetest.Refuse(w, http.StatusServiceUnavailable, "later")
 		}
-		if err := json.Unmarshal([]byte(in.Body), &body); err != nil {
+		return busy
+	}, nil, 0)
+	if err := ask(g.Claim); err == nil || errors.As(err, &no) || !strings.Contains(err.Error(), "later") {
+		t.Errorf("busy: %v", err)
+	}
+	busy = false
+	if err := ask(g.Claim); err != nil {
+		t.Error(err)
+	}
+	g.Close()
+	if err := ask(g.Claim); err == nil || errors.As(err, &no) {
+		t.Errorf("gone: %v", err)
+	}
+}
+
+// TestWrongServerLearnsNothing: who has not the pinned CA sees no code, even when
+// it serves that CA's certificate.
+func TestWrongServerLearnsNothing(t *testing.T) {
+	g, thief := devicetest.New(t), devicetest.New(t)
+	asked := 0
+	thief.Set(func(w http.ResponseWriter, r *http.Request) bool {
+		asked++
+		if r.URL.Path != est.PathCACerts || r.Header.Get("Authorization") != "" {
+			t.Errorf("the thief was told %s %v", r.URL, r.Header)
+		}
+		body, err := est.EncodeCertificates(g.CA)
+		if err != nil {
 			t.Error(err)
 		}
-		proof, _ := base64.StdEncoding.DecodeString(in.Proof)
-		digest := sha256.Sum256([]byte("trailmark enroll v1\n" + in.Body))
-		if !ed25519.Verify(s.deviceKey.Public().(ed25519.PublicKey), digest[:], proof) {
-			t.Error("proof of possession does not verify")
-		}
-		key, _ := base64.StdEncoding.DecodeString(body.Key)
-		if k, err := statement.ParseKey(key); err != nil || k.ID() != s.device.Key().ID() {
-			t.Errorf("key: %v", err)
-		}
-		if body.Claim != "ABCD-EFGH" {
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusForbidden)
-			w.Write([]byte(`{"title":"no","detail":"claim code is used up"}`))
-			return
-		}
-		if body.Name != "pi" || len(body.Channels) != 1 || body.Channels[0].Nominal != 1000 || body.Antennas[1] != "llrp0/2" || !body.Simulated {
-			t.Errorf("body %+v", body)
-		}
-		json.NewEncoder(w).Encode(s.answer(t))
-	}))
-	defer srv.Close()
-	req := Request{Name: "pi", Channels: []RequestChannel{{"a/temp", "Cel", 1000}}, Antennas: []string{"llrp0/1", "llrp0/2"}, Simulated: true}
-	ask := func(claim string) (*Enrolment, error) {
-		return Enrol(context.Background(), srv.URL+"/base/", claim, s.deviceKey, req)
+		_, _ = w.Write(body)
+		return true
+	}, nil, 0)
+	claim := g.Claim
+	claim.Gateway = thief.Claim.Gateway
+	_, err := device.Enrol(t.Context(), claim, edKey(t), "pi", report)
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) || asked != 1 {
+		t.Errorf("after %d requests: %v", asked, err)
 	}
-	var no *Refused
-	if _, err := ask("ABCD-EFGH"); err == nil || errors.As(err, &no) {
-		t.Fatalf("a busy gateway is no refusal: %v", err)
-	}
-	if _, err := ask("WRONG"); !errors.As(err, &no) || no.Status != 403 || no.Detail != "claim code is used up" {
-		t.Fatalf("wrong claim: %v", err)
-	}
-	e, err := ask("ABCD-EFGH")
+}
+
+func TestRenewalDue(t *testing.T) {
+	g, key := devicetest.New(t), edKey(t)
+	g.Set(nil, nil, 299*time.Minute) // and one minute before
+	e, err := device.Enrol(t.Context(), g.Claim, key, "pi", report)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Plan.Seq != 7 || e.Plan.Entry(s.device.Key().ID(), "a/temp") == nil || e.Plan.Entry(s.device.Key().ID(), "b") != nil ||
-		e.Password != "pw" || e.Identity.Subject != "urn:dev:test" {
-		t.Fatalf("%+v", e)
-	}
-	again, err := ParseEnrolment(e.Raw, s.device.Key())
-	if err != nil || again.Plan.ID != e.Plan.ID {
-		t.Fatal(err)
-	}
-	if _, err := Enrol(context.Background(), "ftp://x", "c", s.deviceKey, req); !errors.As(err, &no) {
-		t.Fatalf("address: %v", err)
+	from := e.Certificate.NotBefore
+	for after, want := range map[time.Duration]bool{-time.Hour: true, time.Minute: false, 199 * time.Minute: false, 201 * time.Minute: true, 400 * time.Minute: true} {
+		if e.RenewalDue(from.Add(after)) != want {
+			t.Errorf("%v after it was made: due is %v", after, !want)
+		}
 	}
 }
 
 func TestParseEnrolmentRefuses(t *testing.T) {
-	s, other := newSite(t), newSite(t)
-	for _, c := range []struct {
-		name, field string
-		value       any
-		want        string
-	}{
-		{"another's key", "identity", s.identity(t, s.authority, other.device.Key(), statement.RoleDevice, testAudience), "not of ours"},
-		{"another role", "identity", s.identity(t, s.authority, s.device.Key(), statement.RoleSite, testAudience), "role 2"},
-		{"another authority", "identity", s.identity(t, other.authority, s.device.Key(), statement.RoleDevice, testAudience), "vouches"},
-		{"another audience", "identity", s.identity(t, s.authority, s.device.Key(), statement.RoleDevice, "demo/staging"), "audience"},
-		{"no authority", "authority", []byte{}, "authority"},
-		{"log key", "log_key", []byte{1}, "log key"},
-		{"origin", "origin", "a b", "origin"},
-		{"topic wildcard", "tenant", "+", "tenant"},
-		{"tenant of another", "tenant", "other", "tenant"},
-		{"broker", "broker", "localhost", "broker"},
-		{"plan by a device", "plan", s.plan(t, s.device, 1), "vouches"},
-		{"plan by a stranger", "plan", s.plan(t, other.planner, 1), "vouches"},
-		{"site by a stranger", "identities", [][]byte{s.identity(t, other.authority, s.planner.Key(), statement.RoleSite, testAudience)}, "vouches"},
-		{"site in a wrong role", "identities", [][]byte{s.identity(t, s.authority, s.planner.Key(), statement.RoleBrand, testAudience)}, "role"},
-		{"broken plan", "plan", []byte{0xd2, 1}, "plan"},
-	} {
-		a := s.answer(t)
-		a[c.field] = c.value
-		raw, err := json.Marshal(a)
-		if err != nil {
-			t.Fatal(err)
+	g, other, key := devicetest.New(t), devicetest.New(t), edKey(t)
+	kid := public(t, key)
+	self := statement.Identity{Key: statement.PublicKey{Key: kid}, Subject: "urn:dev:test", Role: statement.RoleDevice}
+	id := func(by *statement.Signer, change func(*statement.Identity), audience string) func(*device.Answer) {
+		return func(a *device.Answer) {
+			i := self
+			change(&i)
+			a.Identity = g.Identify(by, i, audience)
 		}
-		if _, err := ParseEnrolment(raw, s.device.Key()); err == nil || !strings.Contains(err.Error(), c.want) {
+	}
+	same := func(*statement.Identity) {}
+	withPlan := func(p []byte, sites [][]byte) func(*device.Answer) {
+		return func(a *device.Answer) { a.Plan, a.Identities = p, sites }
+	}
+	sites := site(g, g.Authority, statement.RoleSite)
+	e, err := device.Enrol(t.Context(), g.Claim, key, "pi", report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := device.Enrol(t.Context(), g.Claim, edKey(t), "pi", report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := device.Enrol(t.Context(), other.Claim, key, "pi", report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*device.Answer)
+		want   string
+	}{
+		{"another's key", id(g.Authority, func(i *statement.Identity) { i.Key.Key = public(t, edKey(t)) }, devicetest.Audience), "not of ours"},
+		{"another role", id(g.Authority, func(i *statement.Identity) { i.Role = statement.RoleSite }, devicetest.Audience), "role 2"},
+		{"another authority", id(other.Authority, same, devicetest.Audience), "vouches"},
+		{"another audience", id(g.Authority, same, "demo/staging"), "audience"},
+		{"simulated by the authority of real devices", id(g.Authority, func(i *statement.Identity) { i.Simulated = true }, devicetest.Audience), "authority of their own"},
+		{"real by the authority of simulated devices", func(a *device.Answer) {
+			a.SimAuthority = other.Authority.Key().Encoded()
+			id(other.Authority, same, devicetest.Audience)(a)
+		}, "authority of their own"},
+		{"simulated by a stranger", func(a *device.Answer) {
+			a.SimAuthority = other.Authority.Key().Encoded()
+			id(g.Authority, func(i *statement.Identity) { i.Simulated = true }, devicetest.Audience)(a)
+		}, "vouches"},
+		{"no authority", func(a *device.Answer) { a.Authority = nil }, "authority"},
+		{"log key", func(a *device.Answer) { a.LogKey = []byte{1} }, "log key"},
+		{"origin", func(a *device.Answer) { a.Origin = "a b" }, "origin"},
+		{"topic wildcard", func(a *device.Answer) { a.Tenant = "+" }, "tenant"},
+		{"tenant of another", func(a *device.Answer) { a.Tenant = "other" }, "tenant"},
+		{"broker", func(a *device.Answer) { a.Broker = "localhost" }, "broker"},
+		{"broker without TLS", func(a *device.Answer) { a.Broker = "mqtt://127.0.0.1:1883" }, "broker"},
+		{"plan by a device", withPlan(plan(t, g.Authority, kid.ID(), 1), sites), "vouches"},
+		{"plan by a stranger", withPlan(plan(t, other.Planner, kid.ID(), 1), sites), "vouches"},
+		{"site by a stranger", withPlan(plan(t, g.Planner, kid.ID(), 1), site(g, other.Authority, statement.RoleSite)), "vouches"},
+		{"site in a wrong role", withPlan(plan(t, g.Planner, kid.ID(), 1), site(g, g.Authority, statement.RoleBrand)), "role"},
+		{"broken plan", withPlan([]byte{0xd2, 1}, sites), "plan"},
+	} {
+		a := g.Answer(self)
+		c.change(&a)
+		if _, err := device.ParseEnrolment(with(t, e.Raw, "answer", a), kid); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	a := s.answer(t)
-	delete(a, "plan")
-	raw, _ := json.Marshal(a)
-	if e, err := ParseEnrolment(raw, s.device.Key()); err != nil || e.Plan != nil || e.Plan.Entry(statement.Hash{}, "x") != nil {
-		t.Errorf("without a plan: %v", err)
+	simulated := g.Answer(self)
+	simulated.SimAuthority = other.Authority.Key().Encoded()
+	id(other.Authority, func(i *statement.Identity) { i.Simulated = true }, devicetest.Audience)(&simulated)
+	if e, err := device.ParseEnrolment(with(t, e.Raw, "answer", simulated), kid); err != nil || !e.Identity.Simulated {
+		t.Errorf("a simulated device: %v", err)
 	}
-	if _, err := ParseEnrolment(bytes.Repeat([]byte{' '}, maxAnswer+1), s.device.Key()); err == nil {
-		t.Error("oversize answer taken")
+	for name, raw := range map[string][]byte{
+		"another's certificate":   stranger.Raw,
+		"certificate of another":  with(t, e.Raw, "certificate", foreign.Certificate.Raw),
+		"no CA":                   with(t, e.Raw, "ca", []byte{}),
+		"gateway without TLS":     with(t, e.Raw, "gateway", "http://127.0.0.1:1"),
+		"oversize":                bytes.Repeat([]byte{' '}, device.MaxEnrolment+1),
+		"an answer of other form": with(t, e.Raw, "answer", []int{1}),
+	} {
+		if _, err := device.ParseEnrolment(raw, kid); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if e.Plan != nil || e.Plan.Entry(statement.Hash{}, "x") != nil {
+		t.Error("a plan from nowhere")
 	}
 }
 
+// with replaces a member of a JSON object.
+func with(t testing.TB, raw []byte, member string, value any) []byte {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	m[member] = value
+	out, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestClaim(t *testing.T) {
+	c := device.Claim{Gateway: "https://10.0.0.5:8443", Code: "ABC-DEF-GHJ", Fingerprint: [32]byte{1, 2, 255}}
+	got, err := device.ParseClaim(c.String())
+	if err != nil || got != c {
+		t.Errorf("%s is %+v, %v", c, got, err)
+	}
+	if len(c.String()) > 120 || strings.ContainsAny(c.String(), " &;'\"$|<>()*?") {
+		t.Errorf("%s is not fit for a shell or a small QR code", c)
+	}
+	for _, s := range []string{
+		"", "ABC-DEF-GHJ", "https://10.0.0.5:8443/", "#ABC.00",
+		strings.Replace(c.String(), "https", "http", 1), strings.Replace(c.String(), "/#", "/x#", 1), strings.Replace(c.String(), "/#", "/?a=b#", 1),
+		c.String() + "0", c.String()[:len(c.String())-1], strings.Replace(c.String(), "ABC-DEF-GHJ", "", 1), strings.Replace(c.String(), ".", "", 4),
+		strings.Replace(c.String(), "10.0.0.5", strings.Repeat("a", 600), 1), "https://user@10.0.0.5:8443/" + c.String()[strings.Index(c.String(), "#"):],
+	} {
+		if _, err := device.ParseClaim(s); err == nil || !strings.Contains(err.Error(), "hint:") {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
+func FuzzParseClaim(f *testing.F) {
+	f.Add(device.Claim{Gateway: "https://10.0.0.5:8443", Code: "ABC-DEF-GHJ"}.String())
+	f.Fuzz(func(t *testing.T, s string) {
+		c, err := device.ParseClaim(s)
+		if err != nil {
+			return
+		}
+		if again, err := device.ParseClaim(c.String()); err != nil || again != c {
+			t.Errorf("%q is %+v, which reads as %+v, %v", s, c, again, err)
+		}
+	})
+}
+
 func FuzzParseEnrolment(f *testing.F) {
-	s := newSite(f)
-	raw, err := json.Marshal(s.answer(f))
+	g, key := devicetest.New(f), edKey(f)
+	e, err := device.Enrol(context.Background(), g.Claim, key, "pi", report)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(raw)
-	key := s.device.Key()
+	f.Add(e.Raw)
+	f.Add(with(f, e.Raw, "answer", 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if e, err := ParseEnrolment(data, key); err == nil && e.Identity.Key.ID() != key.ID() {
+		if e, err := device.ParseEnrolment(data, public(t, key)); err == nil && e.Identity.Key.ID() != public(t, key).ID() {
 			t.Fatal("identity of another key")
 		}
 	})

@@ -44,6 +44,9 @@ type Input struct {
 	// Restart ends every trace: the clock stepped, the device booted with a clock
 	// that cannot be trusted, or the card lost frames.
 	Restart bool
+	// Successor is the key that this frame, the last of its epoch, hands over to;
+	// zeros: the epoch goes on.
+	Successor statement.Hash
 }
 
 // ChannelReadings are the readings of one channel: times strictly increase and
@@ -51,6 +54,7 @@ type Input struct {
 type ChannelReadings struct {
 	Channel       string
 	Times, Values []int64
+	Raw           []byte // what the values do not give back: as many bytes for each, in their order; nil: nothing
 }
 
 // Sealed is a signed frame.
@@ -63,6 +67,9 @@ type Sealed struct {
 // Seal makes and signs the frame that follows st. It splits nothing: what does
 // not fit in one message of 256 KiB is an error. st is left as it was.
 func (s *Sealer) Seal(st State, in Input) (Sealed, error) {
+	if !st.Successor.IsZero() {
+		return Sealed{}, fmt.Errorf("epoch %d has no frame %d: it was handed over to key %.8s…", st.Epoch, st.Next, st.Successor)
+	}
 	b := builder{st: st, in: in, next: st}
 	rand.Read(b.seed[:])
 	b.next.Channels = slices.Clone(st.Channels)
@@ -100,7 +107,7 @@ func (s *Sealer) Seal(st State, in Input) (Sealed, error) {
 		return Sealed{}, errors.New("the epoch has no seq left")
 	}
 	n := b.next
-	n.Next, n.Prev, n.Clock = st.Next+1, stmt.ID(), in.Clock
+	n.Next, n.Prev, n.Clock, n.Successor = st.Next+1, stmt.ID(), in.Clock, in.Successor
 	return Sealed{Statement: stmt, Up: up, Next: n}, nil
 }
 
@@ -239,6 +246,7 @@ func (b *builder) append(t Channel, spec trace.Spec, c ChannelReadings) (Channel
 	if err != nil {
 		return Channel{}, statement.Body{}, err
 	}
+	block.Raw = c.Raw
 	body, err := statement.NewBody(block)
 	if err != nil {
 		return Channel{}, statement.Body{}, err
@@ -275,5 +283,8 @@ func (b *builder) events() error {
 			return fmt.Errorf("happening of type %d: %w", h.Type, err)
 		}
 	}
-	return nil
+	if b.in.Successor.IsZero() {
+		return nil
+	}
+	return b.add(&statement.Happening{Type: statement.KeyRotation, At: b.now, Raw: b.in.Successor[:], Words: "the next epoch is opened with this key"})
 }

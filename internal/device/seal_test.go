@@ -229,6 +229,7 @@ func TestSealRandomHistories(t *testing.T) {
 					r := ChannelReadings{Channel: channels[i]}
 					for at := max(last[channels[i]]+1, now-900); at <= now && len(r.Times) < 40; at += int64(1 + rng.IntN(30)) {
 						r.Times, r.Values = append(r.Times, at), append(r.Values, int64(rng.IntN(60_000)-20_000))
+						r.Raw = append(r.Raw, make([]byte, i)...)
 						last[channels[i]] = at
 					}
 					in.Readings = append(in.Readings, r)
@@ -278,10 +279,10 @@ func TestRestartReachesSilentChannels(t *testing.T) {
 	none := func(string) *statement.Channel { return nil }
 	st := NewState(3, statement.Hash{})
 	for i, in := range []Input{
-		{Readings: []ChannelReadings{{"a", []int64{1000}, []int64{1}}}},
+		{Readings: []ChannelReadings{{Channel: "a", Times: []int64{1000}, Values: []int64{1}}}},
 		{Restart: true},
-		{Readings: []ChannelReadings{{"a", []int64{500}, []int64{2}}}}, // before the old trace's last
-		{Readings: []ChannelReadings{{"a", []int64{501}, []int64{2}}}},
+		{Readings: []ChannelReadings{{Channel: "a", Times: []int64{500}, Values: []int64{2}}}}, // before the old trace's last
+		{Readings: []ChannelReadings{{Channel: "a", Times: []int64{501}, Values: []int64{2}}}},
 	} {
 		in.Clock = statement.Clock{Boottime: int64(i+1) * 1e9, Wall: 2000, Quality: statement.ClockRTC}
 		out, err := s.Seal(st, in)
@@ -307,7 +308,7 @@ func TestOverflowOpensTrace(t *testing.T) {
 	for range 60 {
 		at += 2 * trace.MaxNominal
 		out, err := s.Seal(st, Input{Clock: statement.Clock{Wall: at, Quality: statement.ClockRTC}, Entries: entries,
-			Readings: []ChannelReadings{{"p", []int64{at}, []int64{math.MaxInt32}}}})
+			Readings: []ChannelReadings{{Channel: "p", Times: []int64{at}, Values: []int64{math.MaxInt32}}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +324,7 @@ func TestSealRefuses(t *testing.T) {
 	s := newSealer(t)
 	clock := statement.Clock{Boottime: 5e9, Wall: 1_800_000_000_000, Quality: statement.ClockRTC}
 	now := clock.Wall
-	first, err := s.Seal(NewState(0, statement.Hash{}), Input{Clock: clock, Readings: []ChannelReadings{{"a", []int64{now}, []int64{1}}}})
+	first, err := s.Seal(NewState(0, statement.Hash{}), Input{Clock: clock, Readings: []ChannelReadings{{Channel: "a", Times: []int64{now}, Values: []int64{1}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,9 +337,9 @@ func TestSealRefuses(t *testing.T) {
 		in   Input
 		want string
 	}{
-		{"a reading not after the last", Input{Clock: clock, Readings: []ChannelReadings{{"a", []int64{now}, []int64{1}}}}, "increase"},
-		{"a reading from the future", Input{Clock: clock, Readings: []ChannelReadings{{"b", []int64{now + 1}, []int64{1}}}}, "after the frame's clock"},
-		{"a channel twice", Input{Clock: clock, Readings: []ChannelReadings{{"b", []int64{now}, []int64{1}}, {"b", []int64{now}, []int64{1}}}}, "twice"},
+		{"a reading not after the last", Input{Clock: clock, Readings: []ChannelReadings{{Channel: "a", Times: []int64{now}, Values: []int64{1}}}}, "increase"},
+		{"a reading from the future", Input{Clock: clock, Readings: []ChannelReadings{{Channel: "b", Times: []int64{now + 1}, Values: []int64{1}}}}, "after the frame's clock"},
+		{"a channel twice", Input{Clock: clock, Readings: []ChannelReadings{{Channel: "b", Times: []int64{now}, Values: []int64{1}}, {Channel: "b", Times: []int64{now}, Values: []int64{1}}}}, "twice"},
 		{"a sighting from the future", Input{Clock: clock, Sightings: []*statement.Sighting{{Antenna: "x", EPC: make([]byte, 12), First: now, Last: now + 1, Reads: 1}}}, "after the frame's clock"},
 		{"an EPC of three bytes", Input{Clock: clock, Sightings: []*statement.Sighting{{Antenna: "x", EPC: make([]byte, 3), First: now, Last: now, Reads: 1}}}, "out of bounds"},
 		{"a wall time on an unset clock", Input{Clock: statement.Clock{Boottime: 5e9, Wall: now}}, "unset clock"},
@@ -354,21 +355,33 @@ func TestSealRefuses(t *testing.T) {
 func TestStateRefuses(t *testing.T) {
 	s := newSealer(t)
 	out, err := s.Seal(NewState(1, statement.Hash{}), Input{Clock: statement.Clock{Wall: 9000, Quality: statement.ClockRTC},
-		Readings: []ChannelReadings{{"a", []int64{8000}, []int64{1}}, {"b", []int64{8000}, []int64{1}}}})
+		Readings: []ChannelReadings{{Channel: "a", Times: []int64{8000}, Values: []int64{1}}, {Channel: "b", Times: []int64{8000}, Values: []int64{1}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*State){
-		"version":        func(s *State) { s.Version = 2 },
+		"version":        func(s *State) { s.Version = 1 },
 		"receipts ahead": func(s *State) { s.Receipted = s.Next + 1 },
 		"order":          func(s *State) { slices.Reverse(s.Channels) },
 		"last reading":   func(s *State) { s.Channels[0].Last++ },
 		"another start":  func(s *State) { s.Channels[0].Start.Epoch++ },
 		"no peaks":       func(s *State) { s.Channels[0].Frontier.Peaks = nil },
+		"alarms' order":  func(s *State) { slices.Reverse(s.Alarms) },
+		"alarm twice":    func(s *State) { s.Alarms[1] = s.Alarms[0] },
+		"alarm of calm":  func(s *State) { s.Alarms[0].Furthest = 7999 },
+		"alarm of none":  func(s *State) { s.Alarms[0].Readings = 0 },
+		"alarm's limit":  func(s *State) { s.Alarms[0].Limit.Comparison = 3 },
+		"alarm's index":  func(s *State) { s.Alarms[1].Index = trace.MaxLimits },
+		"alarm of ''":    func(s *State) { s.Alarms[0].Channel = "" },
 		"block alone":    func(s *State) { s.Final = Block{ChainID: "c", Height: 1, Hash: statement.Hash{1}} },
 	} {
 		st := out.Next
 		st.Channels = slices.Clone(st.Channels)
+		limit := trace.Limit{Comparison: trace.AtOrAbove, Value: 8000}
+		st.Alarms = []Alarm{{Channel: "a", Limit: limit, Readings: 1, Furthest: 8000}, {Channel: "a", Index: 1, Limit: limit, Readings: 2, Furthest: 9000}}
+		if _, err := st.Encode(); err != nil {
+			t.Fatal(err)
+		}
 		spoil(&st)
 		if _, err := ParseState(dcbor.MustMarshal(st)); err == nil {
 			t.Errorf("%s: taken", name)
@@ -376,6 +389,53 @@ func TestStateRefuses(t *testing.T) {
 		if _, err := st.Encode(); err == nil {
 			t.Errorf("%s: encoded", name)
 		}
+	}
+}
+
+// An epoch ends with the frame that hands over, and the next one begins there.
+func TestHandOver(t *testing.T) {
+	s := newSealer(t)
+	in := Input{Clock: statement.Clock{Wall: 9000, Quality: statement.ClockRTC}, Successor: statement.Hash{7},
+		Readings: []ChannelReadings{{Channel: "a", Times: []int64{8000}, Values: []int64{1}}}}
+	last, err := s.Seal(NewState(0, statement.Hash{}), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Seal(last.Next, Input{Clock: in.Clock}); err == nil || !strings.Contains(err.Error(), "handed over") {
+		t.Errorf("sealed after the last frame: %v", err)
+	}
+	record := func(s Sealed) Record {
+		data, err := s.Record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := ParseRecord(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	st, err := record(last).Opening(statement.Hash{7})
+	if err != nil || st.Epoch != 1 || st.Next != 0 || st.Prev != last.Statement.ID() || !st.Successor.IsZero() || len(st.Channels) != 1 {
+		t.Errorf("opening %+v, %v", st, err)
+	}
+	if _, err := record(last).Opening(statement.Hash{8}); err == nil {
+		t.Error("opened for another key")
+	}
+	in.Successor = statement.Hash{}
+	open, err := s.Seal(NewState(0, statement.Hash{}), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []statement.Hash{{}, {7}} {
+		if _, err := record(open).Opening(key); err == nil {
+			t.Errorf("opened for key %.8s… what nobody handed over", key)
+		}
+	}
+	mixed := record(last)
+	mixed.Up = record(open).Up
+	if _, err := mixed.Opening(statement.Hash{7}); err == nil {
+		t.Error("opened from a statement that is not the state's")
 	}
 }
 
@@ -408,7 +468,7 @@ func TestRecordHoldsBoth(t *testing.T) {
 func FuzzParseState(f *testing.F) {
 	s := newSealer(f)
 	out, err := s.Seal(NewState(1, statement.Hash{}), Input{Clock: statement.Clock{Wall: 9000, Quality: statement.ClockRTC},
-		Readings: []ChannelReadings{{"a", []int64{8000}, []int64{1}}}})
+		Readings: []ChannelReadings{{Channel: "a", Times: []int64{8000}, Values: []int64{1}}}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 package device
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"trailmark/internal/dcbor"
 	"trailmark/statement"
@@ -16,7 +18,7 @@ const MaxState = 512 << 10
 // value: nothing that it points to is ever changed.
 type State struct {
 	_         struct{} `cbor:",toarray"`
-	Version   uint64   // 1
+	Version   uint64   // 2
 	Epoch     uint64
 	Next      uint64          // seq of the next frame
 	Prev      statement.Hash  // id of the last one; zeros before the first
@@ -26,15 +28,39 @@ type State struct {
 	Final     Block           // the newest told; ChainID "": none yet
 	Plan      statement.Hash  // statement id of the newest plan taken; zeros: none yet
 	PlanSeq   uint64
-	Receipted uint64 // frames below are in the ledger, as far as was known
-	Declared  uint64 // seq of the newest frame that declares others lost; Next or more: none
-	Alarm     bool   // someone else signed under one of our seqs: nothing is let go
+	Receipted uint64         // frames below are in the ledger, as far as was known
+	Declared  uint64         // seq of the newest frame that declares others lost; Next or more: none
+	Alarm     bool           // someone else signed under one of our seqs: nothing is let go
+	Alarms    []Alarm        // in force, by channel and limit
+	Successor statement.Hash // key that the last frame of this epoch handed over to; zeros: the epoch goes on
 }
 
 // NewState opens an epoch. Its first frame has seq 0 and names prev: zeros, or
 // the last statement of the epoch before that is in the ledger.
 func NewState(epoch uint64, prev statement.Hash) State {
-	return State{Version: 1, Epoch: epoch, Prev: prev, Declared: statement.MaxUint}
+	return State{Version: 2, Epoch: epoch, Prev: prev, Declared: statement.MaxUint}
+}
+
+// Opening is the state in which the device of key opens the next epoch, from the
+// last record that it kept of this one. That record's frame hands over to key and
+// must be in the ledger; only whoever verified its receipt knows. The first frame
+// will name that one, and each of its traces the trace before; what was known of
+// time, plan and alarms goes on.
+func (r Record) Opening(key statement.Hash) (State, error) {
+	s, err := ParseState(r.State)
+	if err != nil {
+		return State{}, err
+	}
+	stmt, err := r.Statement()
+	if err != nil {
+		return State{}, err
+	}
+	if s.Successor.IsZero() || s.Successor != key || s.Prev != stmt.ID() {
+		return State{}, fmt.Errorf("epoch %d is not handed over to key %.8s…", s.Epoch, key)
+	}
+	s.Epoch, s.Next, s.Receipted, s.Declared = s.Epoch+1, 0, 0, statement.MaxUint
+	s.Alarm, s.Successor = false, statement.Hash{}
+	return s, nil
 }
 
 // A Channel is where one channel's trace stands.
@@ -44,6 +70,31 @@ type Channel struct {
 	Frontier trace.Frontier
 	Last     int64 // time of the last reading, in the trace's time base
 	Ended    bool  // the next block opens a new trace
+}
+
+// An Alarm is a channel's state from its first reading at or beyond a limit until
+// a frame has said why that ended. The limit is kept as it was then: a plan
+// that comes later does not change what the alarm was about.
+type Alarm struct {
+	_        struct{} `cbor:",toarray"`
+	Channel  string
+	Index    uint64 // of the limit in the plan's entry
+	Limit    trace.Limit
+	Readings uint64 // at or beyond the limit so far
+	Furthest int64  // of them, thousandths of the unit
+}
+
+func (a Alarm) check() error {
+	if l := len(a.Channel); l == 0 || l > 64 || a.Index >= trace.MaxLimits || a.Limit.Comparison != trace.AtOrAbove && a.Limit.Comparison != trace.AtOrBelow ||
+		a.Readings == 0 || !a.Limit.Beyond(a.Furthest) {
+		return fmt.Errorf("device state: alarm of channel %q out of bounds", a.Channel)
+	}
+	return nil
+}
+
+// Compare is the order of alarms in a State.
+func (a Alarm) Compare(b Alarm) int {
+	return cmp.Or(strings.Compare(a.Channel, b.Channel), cmp.Compare(a.Index, b.Index))
 }
 
 // A Checkpoint is a ledger head that the device has verified.
@@ -84,8 +135,8 @@ func ParseState(data []byte) (State, error) {
 }
 
 func (s State) check() error {
-	if s.Version != 1 {
-		return fmt.Errorf("device state of version %d, want 1", s.Version)
+	if s.Version != 2 {
+		return fmt.Errorf("device state of version %d, want 2", s.Version)
 	}
 	if s.Epoch > statement.MaxUint || s.Next > statement.MaxUint || s.Receipted > s.Next || s.PlanSeq > statement.MaxUint ||
 		s.Declared > statement.MaxUint {
@@ -97,6 +148,14 @@ func (s State) check() error {
 		}
 	} else if s.Checked != (Checkpoint{}) || s.Final != (Block{}) {
 		return errors.New("device state knows a block, but no checkpoint")
+	}
+	for i, a := range s.Alarms {
+		if err := a.check(); err != nil {
+			return err
+		}
+		if i > 0 && s.Alarms[i-1].Compare(a) >= 0 {
+			return fmt.Errorf("device state: alarm of channel %q is not in order", a.Channel)
+		}
 	}
 	for i, c := range s.Channels {
 		if i > 0 && s.Channels[i-1].Start.Channel >= c.Start.Channel {

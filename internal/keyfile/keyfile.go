@@ -1,14 +1,16 @@
 // Package keyfile keeps a signing key, a device's or an organisation's: an
-// Ed25519 key in a file that only its owner may read.
+// Ed25519 or P-256 key in a file that only its owner may read.
 //
-// The file is PKCS #8 in PEM ("PRIVATE KEY", RFC 8410), mode 0600. A key that
+// The file is PKCS #8 in PEM ("PRIVATE KEY", RFC 5958), mode 0600. A key that
 // others could have read or replaced is refused: it proves nothing.
 package keyfile
 
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -22,30 +24,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds what is read of a key file; an Ed25519 key takes 119 bytes.
+// maxFile bounds what is read of a key file; an Ed25519 key takes 119 bytes, a
+// P-256 key 241.
 const maxFile = 4096
 
-// LoadOrCreate returns the key at path and, when there is no file yet, makes
-// one: then created is true, and the key survives loss of power. Of several
+// LoadOrCreate returns the Ed25519 key at path and, when there is no file yet,
+// makes one: then created is true, and the key survives loss of power. Of several
 // processes that create at once one wins and all get its key. Errors carry a
 // hint; an existing file is never changed.
 func LoadOrCreate(path string) (signer crypto.Signer, created bool, err error) {
-	signer, err = load(path)
+	return loadOrCreate(path, ed25519Key)
+}
+
+// LoadOrCreateP256 is LoadOrCreate for an ECDSA key on P-256.
+func LoadOrCreateP256(path string) (signer crypto.Signer, created bool, err error) {
+	return loadOrCreate(path, p256Key)
+}
+
+// A kind is what a key file may hold.
+type kind struct {
+	name     string
+	is       func(any) bool
+	generate func() (crypto.Signer, error)
+}
+
+var (
+	ed25519Key = kind{"Ed25519",
+		func(k any) bool { _, ok := k.(ed25519.PrivateKey); return ok },
+		func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(rand.Reader); return k, err }}
+	p256Key = kind{"P-256",
+		func(k any) bool { e, ok := k.(*ecdsa.PrivateKey); return ok && e.Curve == elliptic.P256() },
+		func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }}
+)
+
+func loadOrCreate(path string, want kind) (signer crypto.Signer, created bool, err error) {
+	signer, err = load(path, want)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return signer, false, err
 	}
-	if err := create(path); errors.Is(err, fs.ErrExist) {
-		signer, err = load(path)
+	if err := create(path, want); errors.Is(err, fs.ErrExist) {
+		signer, err = load(path, want)
 		return signer, false, err
 	} else if err != nil {
 		return nil, false, fmt.Errorf("key file: create %s: %w", path, err)
 	}
-	signer, err = load(path) // what will be used after the next start
+	signer, err = load(path, want) // what will be used after the next start
 	return signer, err == nil, err
 }
 
 // load returns an error that wraps fs.ErrNotExist only if there is nothing at path.
-func load(path string) (crypto.Signer, error) {
+func load(path string, want kind) (crypto.Signer, error) {
 	// O_NONBLOCK: a named pipe must not hang the start.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
@@ -74,7 +102,7 @@ func load(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
-	key, err := parse(b)
+	key, err := parse(b, want)
 	if err != nil {
 		return nil, fmt.Errorf("key file: %s: %w\nhint: restore the file from its backup, or remove it and enrol the device again", path, err)
 	}
@@ -94,7 +122,7 @@ func checkDir(dir string) error {
 }
 
 // parse decodes one PEM block and nothing else.
-func parse(b []byte) (ed25519.PrivateKey, error) {
+func parse(b []byte, want kind) (crypto.Signer, error) {
 	if len(b) > maxFile {
 		return nil, fmt.Errorf("key file has more than %d bytes", maxFile)
 	}
@@ -111,16 +139,15 @@ func parse(b []byte) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a PKCS #8 key: %w", err)
 	}
-	ed, ok := key.(ed25519.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("key is %T, want Ed25519", key)
+	if !want.is(key) {
+		return nil, fmt.Errorf("key is %T, want %s", key, want.name)
 	}
-	return ed, nil
+	return key.(crypto.Signer), nil
 }
 
 // create writes a new key beside path and links it there: path is a whole key
 // or nothing, whenever the power goes. The error wraps fs.ErrExist if path exists.
-func create(path string) (err error) {
+func create(path string, want kind) (err error) {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -128,7 +155,7 @@ func create(path string) (err error) {
 	if err := checkDir(dir); err != nil {
 		return err
 	}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+	key, err := want.generate()
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,21 @@ func TestLoadOrCreate(t *testing.T) {
 	}
 }
 
+func TestLoadOrCreateP256(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "k", "ca.pem")
+	a, created, err := LoadOrCreateP256(path)
+	if err != nil || !created {
+		t.Fatalf("created %v, %v", created, err)
+	}
+	b, created, err := LoadOrCreateP256(path)
+	if err != nil || created || !a.Public().(*ecdsa.PublicKey).Equal(b.Public()) {
+		t.Errorf("second time: created %v, %v, another key", created, err)
+	}
+	if _, _, err := LoadOrCreate(path); err == nil || !strings.Contains(err.Error(), "want Ed25519") {
+		t.Errorf("as an Ed25519 key: %v", err)
+	}
+}
+
 func TestCreateRace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "k", "device.pem")
 	var mu sync.Mutex
@@ -207,9 +222,10 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		key, err := parse(b)
-		if (err == nil) != (len(key) == ed25519.PrivateKeySize) {
-			t.Errorf("key of %d bytes with error %v", len(key), err)
+		for _, want := range []kind{ed25519Key, p256Key} {
+			if key, err := parse(b, want); (err == nil) != (key != nil) || err == nil && !want.is(key) {
+				t.Errorf("%s: key %T with error %v", want.name, key, err)
+			}
 		}
 	})
 }

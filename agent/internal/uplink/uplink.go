@@ -10,6 +10,7 @@ package uplink
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,10 +40,10 @@ const (
 
 // Options say where the broker is and who we are there.
 type Options struct {
-	Broker   string // mqtt://host:port, or mqtts:// for TLS
-	User     string // also the client's name: a second device with our key ends our session, visibly
-	Password string
-	Up, Down string // topics
+	Broker   string      // mqtts://host:port
+	TLS      *tls.Config // how the broker is verified, and the certificate that says who we are
+	Name     string      // of the client: a second device with our key ends our session, visibly
+	Up, Down string      // topics
 	Log      *slog.Logger
 }
 
@@ -61,8 +62,11 @@ type Client struct {
 // New checks o; it does not connect.
 func New(o Options) (*Client, error) {
 	u, err := url.Parse(o.Broker)
-	if err != nil || u.Host == "" || u.Scheme != "mqtt" && u.Scheme != "mqtts" {
-		return nil, fmt.Errorf("uplink: broker %q is no mqtt:// or mqtts:// address", o.Broker)
+	if err != nil || u.Host == "" || u.Scheme != "mqtts" {
+		return nil, fmt.Errorf("uplink: broker %q is no mqtts:// address", o.Broker)
+	}
+	if o.TLS == nil {
+		return nil, errors.New("uplink: no TLS: nothing would say who the broker is, and who we are")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -135,7 +139,7 @@ func (c *Client) Run(ctx context.Context) {
 // session is one connection from dialling to its loss. Its error is not nil.
 func (c *Client) session(ctx context.Context) error {
 	lost := make(chan error, 1)
-	o := mqtt.NewClientOptions().AddBroker(c.o.Broker).SetClientID(c.o.User).SetUsername(c.o.User).SetPassword(c.o.Password).
+	o := mqtt.NewClientOptions().AddBroker(c.o.Broker).SetTLSConfig(c.o.TLS.Clone()).SetClientID(c.o.Name).
 		SetCleanSession(true).SetStore(mqtt.NewMemoryStore()).SetAutoReconnect(false).SetConnectRetry(false).
 		SetConnectTimeout(patience).SetWriteTimeout(writeWait).SetKeepAlive(30 * time.Second).SetPingTimeout(patience).
 		// In order, because a receipt for an older checkpoint proves nothing after a

@@ -2,6 +2,8 @@ package uplink
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +13,9 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"trailmark/internal/device/devicetest"
+	"trailmark/internal/est"
 )
 
 // broker is the little of MQTT 3.1.1 that one device needs, with a hand on every
@@ -18,6 +23,7 @@ import (
 type broker struct {
 	t        *testing.T
 	ln       net.Listener
+	ca       *x509.Certificate
 	sessions chan *brokerSession
 	granted  byte
 }
@@ -29,12 +35,14 @@ type brokerSession struct {
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	cert := devicetest.New(t)
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAnyClientCert,
+		Certificates: []tls.Certificate{cert.Server(time.Hour)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
-	b := &broker{t: t, ln: ln, sessions: make(chan *brokerSession, 8), granted: 1}
+	b := &broker{t: t, ln: ln, ca: cert.CA, sessions: make(chan *brokerSession, 8), granted: 1}
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -58,7 +66,7 @@ func (b *broker) serve(conn net.Conn) {
 		}
 		switch p := p.(type) {
 		case *packets.ConnectPacket:
-			if !p.CleanSession || p.Username != "kid" || string(p.Password) != "pw" || p.ClientIdentifier != "kid" {
+			if !p.CleanSession || p.UsernameFlag || p.PasswordFlag || p.ClientIdentifier != "kid" {
 				b.t.Errorf("connect: %v", p)
 			}
 			_ = packets.NewControlPacket(packets.Connack).Write(conn)
@@ -89,7 +97,9 @@ func (s *brokerSession) send(t *testing.T, payload []byte) {
 
 func start(t *testing.T, b *broker) (*Client, context.CancelFunc) {
 	t.Helper()
-	c, err := New(Options{Broker: "mqtt://" + b.ln.Addr().String(), User: "kid", Password: "pw", Up: "tm/up", Down: "tm/down",
+	own := devicetest.New(t).Server(time.Hour) // any certificate: the broker of this test believes it
+	c, err := New(Options{Broker: "mqtts://" + b.ln.Addr().String(), Name: "kid", Up: "tm/up", Down: "tm/down",
+		TLS: est.ServerTLS(b.ca, "127.0.0.1", func() (*tls.Certificate, error) { return &own, nil }),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -192,13 +202,30 @@ func TestSubscriptionRefused(t *testing.T) {
 	}
 }
 
+// TestWrongBroker: a broker of another gateway is not told anything.
+func TestWrongBroker(t *testing.T) {
+	b := newBroker(t)
+	b.ca = devicetest.New(t).CA
+	c, _ := start(t, b)
+	select {
+	case <-c.Connected():
+		t.Error("connected")
+	case <-b.sessions:
+		t.Error("the broker heard of us")
+	case <-time.After(2 * time.Second): // more than one attempt
+	}
+}
+
 func TestRefuses(t *testing.T) {
-	for _, url := range []string{"", "localhost", "http://x:1", "mqtt://"} {
-		if _, err := New(Options{Broker: url}); err == nil || !strings.Contains(err.Error(), "mqtt://") {
+	for _, url := range []string{"", "localhost", "http://x:1", "mqtts://", "mqtt://x:1"} {
+		if _, err := New(Options{Broker: url, TLS: &tls.Config{}}); err == nil || !strings.Contains(err.Error(), "mqtts://") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
-	c, err := New(Options{Broker: "mqtt://x:1"})
+	if _, err := New(Options{Broker: "mqtts://x:1"}); err == nil || !strings.Contains(err.Error(), "no TLS") {
+		t.Errorf("without TLS: %v", err)
+	}
+	c, err := New(Options{Broker: "mqtts://x:1", TLS: &tls.Config{}})
 	if err != nil {
 		t.Fatal(err)
 	}

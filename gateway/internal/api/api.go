@@ -1,6 +1,6 @@
 // Package api is the gateway's HTTP side: the page a shopper sees after scanning
 // an item's QR code, the passport file behind it, one status page for staff,
-// enrolment, the trust file and the ledger's tiles.
+// the trust file and the ledger's tiles.
 //
 // It promises nothing that a page cannot promise: the consumer page is made by
 // the operator and says so, and offers the file that anyone can check elsewhere.
@@ -46,14 +46,11 @@ type Options struct {
 	// for download.
 	Trust     *passport.Trust
 	TrustFile []byte
-	// Enrol takes an enrolment's JSON and gives the answer's; a *ClientError is
-	// told to the device.
-	Enrol    func(ctx context.Context, body []byte) ([]byte, error)
-	Status   func(ctx context.Context) (Status, error)
-	Ledger   http.Handler   // serves /checkpoint and /tile/
-	Base     string         // scheme and host of the QR codes' addresses
-	Location *time.Location // of the times on pages; nil: UTC
-	Log      *slog.Logger   // nil: discarded
+	Status    func(ctx context.Context) (Status, error)
+	Ledger    http.Handler   // serves /checkpoint and /tile/
+	Base      string         // scheme and host of the QR codes' addresses
+	Location  *time.Location // of the times on pages; nil: UTC
+	Log       *slog.Logger   // nil: discarded
 }
 
 //go:embed pages
@@ -65,9 +62,6 @@ type server struct {
 	style template.HTML // the <style> element
 	csp   string
 }
-
-// maxEnrolment bounds an enrolment, in bytes.
-const maxEnrolment = 64 << 10
 
 // New makes the handler. Timeouts are the server's to set.
 func New(o Options) http.Handler {
@@ -98,7 +92,6 @@ func New(o Options) http.Handler {
 	handle("GET /{$}", s.status)
 	handle("GET /01/{gtin}/21/{serial}", s.item)
 	handle("GET /qr/01/{gtin}/21/{file}", s.qr)
-	handle("POST /enroll", s.enrol)
 	handle("GET /trust", s.trust)
 	handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) error {
 		return write(w, "text/plain; charset=utf-8", []byte("ok\n"))

@@ -59,15 +59,6 @@ func newGateway(t testing.TB, o passporttest.Options) *gateway {
 			return data, nil
 		},
 		Trust: trust, TrustFile: file,
-		Enrol: func(_ context.Context, body []byte) ([]byte, error) {
-			switch string(body) {
-			case `{"claim":"used"}`:
-				return nil, &api.ClientError{Status: http.StatusForbidden, Detail: "claim code was used at 08:00"}
-			case `{"claim":"broken"}`:
-				return nil, errors.New("no disk")
-			}
-			return append([]byte(`{"echo":`), append(body, '}')...), nil
-		},
 		Status: func(context.Context) (api.Status, error) { return status(), nil },
 		Ledger: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ledger "+r.URL.Path) }),
 		Base:   "https://id.example.com/", Location: time.FixedZone("CST", 8*3600),
@@ -261,38 +252,28 @@ func TestAnotherItemsFileIsRefused(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	g := newGateway(t, passporttest.Options{})
-	long := `{"claim":"` + strings.Repeat("x", 64<<10) + `"}`
 	for name, c := range map[string]struct {
-		method, target, body, kind string
-		status                     int
-		allow, detail              string
+		method, target string
+		status         int
+		allow, detail  string
 	}{
-		"item not seen":         {"GET", "/01/09521234543213/21/unseen", "", "", 404, "", "no record of this item yet"},
-		"check digit":           {"GET", "/01/09521234543210/21/1", "", "", 400, "", "want 3\nhint: the address is"},
-		"thirteen digits":       {"GET", "/01/9521234543213/21/1", "", "", 400, "", "hint: a barcode of 13 digits is written with 1 zeros before it"},
-		"serial too long":       {"GET", "/01/09521234543213/21/" + strings.Repeat("1", 21), "", "", 400, "", "want 1 to 20"},
-		"gateway's own trouble": {"GET", "/01/09521234543213/21/broken", "", "", 500, "", "it is logged"},
-		"unknown path":          {"GET", "/admin", "", "", 404, "", "nothing is served"},
-		"unknown method":        {"DELETE", itemAt, "", "", 405, "GET, HEAD", "method DELETE"},
-		"enrolment by get":      {"GET", "/enroll", "", "", 405, "POST", "method GET"},
-		"posted checkpoint":     {"POST", "/checkpoint", "", "", 405, "GET, HEAD", "method POST"},
-		"wrong type":            {"POST", "/enroll", "{}", "text/plain", 415, "", `"text/plain", want application/json`},
-		"no type":               {"POST", "/enroll", "{}", "", 415, "", "want application/json"},
-		"too large":             {"POST", "/enroll", long, "application/json", 413, "", "over 65536 bytes"},
-		"claim used":            {"POST", "/enroll", `{"claim":"used"}`, "application/json", 403, "", "claim code was used at 08:00"},
-		"enrolment broken":      {"POST", "/enroll", `{"claim":"broken"}`, "application/json; charset=utf-8", 500, "", "it is logged"},
-		"qr of no item":         {"GET", "/qr/01/09521234543210/21/1.svg", "", "", 400, "", "check digit 0: want 3"},
-		"qr without its ending": {"GET", "/qr/01/09521234543213/21/1", "", "", 404, "", ".svg"},
+		"item not seen":         {"GET", "/01/09521234543213/21/unseen", 404, "", "no record of this item yet"},
+		"check digit":           {"GET", "/01/09521234543210/21/1", 400, "", "want 3, in \"/01/09521234543210/21/1\"\nhint: the address is"},
+		"thirteen digits":       {"GET", "/01/9521234543213/21/1", 400, "", "hint: a barcode of 13 digits is written with 1 zeros before it"},
+		"serial too long":       {"GET", "/01/09521234543213/21/" + strings.Repeat("1", 21), 400, "", "want 1 to 20"},
+		"gateway's own trouble": {"GET", "/01/09521234543213/21/broken", 500, "", "it is logged"},
+		"unknown path":          {"GET", "/admin", 404, "", "nothing is served"},
+		"unknown method":        {"DELETE", itemAt, 405, "GET, HEAD", "method DELETE"},
+		"posted checkpoint":     {"POST", "/checkpoint", 405, "GET, HEAD", "method POST"},
+		"qr of no item":         {"GET", "/qr/01/09521234543210/21/1.svg", 400, "", "check digit 0: want 3"},
+		"qr without its ending": {"GET", "/qr/01/09521234543213/21/1", 404, "", ".svg"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			headers := []string{"Accept", "application/problem+json, */*"}
-			if c.kind != "" {
-				headers = append(headers, "Content-Type", c.kind)
-			}
 			if strings.HasPrefix(c.target, "/01/") {
 				headers = nil // curl's default takes anything
 			}
-			r := g.do(c.method, c.target, c.body, headers...)
+			r := g.do(c.method, c.target, "", headers...)
 			var p struct {
 				Title, Detail string
 				Status        int
@@ -311,7 +292,7 @@ func TestProblems(t *testing.T) {
 			}
 		})
 	}
-	if log := g.log.String(); !strings.Contains(log, "disk on fire") || !strings.Contains(log, "no disk") || strings.Contains(log, "claim code") {
+	if log := g.log.String(); !strings.Contains(log, "disk on fire") || strings.Contains(log, "check digit") {
 		t.Errorf("log %q", log)
 	}
 }
@@ -422,10 +403,6 @@ func TestSmallOnes(t *testing.T) {
 	}
 	if _, err := passport.Verify(g.passport, trust, time.Now()); err != nil {
 		t.Errorf("the trust file we serve does not verify what we serve: %v", err)
-	}
-	r = g.do("POST", "/enroll", `{"claim":"new"}`, "Content-Type", "application/json")
-	if body := text(t, r); r.StatusCode != 200 || body != `{"echo":{"claim":"new"}}` || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("enrolment: %s %v %s", r.Status, r.Header, body)
 	}
 }
 

@@ -2,30 +2,59 @@ package broker
 
 import (
 	"crypto/subtle"
+	"fmt"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"trailmark/statement"
 )
 
-// gatewayUser is the user name of the gateway's own connection. It is not a
-// kid, so no device can have it.
+// gatewayUser is the user name of the gateway's own connection, which has no TLS:
+// no device can have it.
 const gatewayUser = "gateway"
 
-// Check decides about one connection; nats-server calls it.
+// Check decides about one connection; nats-server calls it. The handshake has
+// verified a device's certificate; its key says which device it is, and neither
+// user name nor client id does.
 func (b *Broker) Check(c server.ClientAuthentication) bool {
-	o := c.GetOpts()
-	if o.Username == gatewayUser && subtle.ConstantTimeCompare([]byte(o.Password), []byte(b.secret)) == 1 {
-		return true // without a registered user: no limits
-	}
-	if !kidForm.MatchString(o.Username) || !b.opts.Auth(o.Username, o.Password) {
+	state := c.GetTLSConnectionState()
+	if state == nil {
+		o := c.GetOpts()
+		if o.Username == gatewayUser && subtle.ConstantTimeCompare([]byte(o.Password), []byte(b.secret)) == 1 {
+			return true // without a registered user: no limits
+		}
 		b.unauthorized.Add(1)
 		return false
 	}
+	if len(state.VerifiedChains) == 0 {
+		b.unauthorized.Add(1)
+		return false
+	}
+	key, err := statement.NewKey(state.PeerCertificates[0].PublicKey)
+	if err != nil || !b.opts.Auth(key.ID()) {
+		b.unauthorized.Add(1)
+		return false
+	}
+	kid := key.ID().String()
 	c.RegisterUser(&server.User{
-		Username: o.Username,
+		Username: kid,
 		Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: []string{b.subject(o.Username, "up")}},
-			Subscribe: &server.SubjectPermission{Allow: []string{b.subject(o.Username, "down")}},
+			Publish:   &server.SubjectPermission{Allow: []string{b.subject(kid, "up")}},
+			Subscribe: &server.SubjectPermission{Allow: []string{b.subject(kid, "down")}},
 		},
 	})
 	return true
+}
+
+// Disconnect ends a device's connections. Whether it may come back is Auth's to
+// say.
+func (b *Broker) Disconnect(kid string) error {
+	open, err := b.srv.Connz(&server.ConnzOptions{Username: true, User: kid})
+	if err != nil {
+		return fmt.Errorf("broker: disconnect: %w", err)
+	}
+	for _, c := range open.Conns {
+		_ = b.srv.DisconnectClientByID(c.Cid) // one that is gone by now is what was asked for
+	}
+	return nil
 }

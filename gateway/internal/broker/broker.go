@@ -1,10 +1,11 @@
 // Package broker is the MQTT 3.1.1 server that devices talk to: nats-server in
 // this process, with JetStream keeping what arrived until it is consumed.
 //
-// A device's user name is its key id in lower hex. It may publish to
-// tm/v1/<tenant>/<kid>/up and subscribe to tm/v1/<tenant>/<kid>/down with its
-// own kid, and to nothing else, so that the kid of a Message is the one whose
-// password was checked. There is no anonymous access and no NATS listener.
+// A device shows a certificate of its statement key. It may publish to
+// tm/v1/<tenant>/<kid>/up and subscribe to tm/v1/<tenant>/<kid>/down with that
+// key's id in lower hex, and to nothing else, so that the kid of a Message is that
+// of the key which opened the connection. There is no anonymous access, no
+// listener without TLS and no NATS listener.
 //
 // The broker promises little: a message handed to Consume comes again until it
 // is acknowledged, also after a restart. It does not promise that a message
@@ -15,6 +16,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,6 +32,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"trailmark/statement"
 )
 
 const (
@@ -57,9 +61,11 @@ type Options struct {
 	MQTTAddr string // host:port to listen on; port 0 takes a free one, see Addr
 	Tenant   string // topic level: lower-case letters, digits, hyphens, at most 63
 
-	// Auth says if password belongs to the device key kid. It is called from
-	// many goroutines, before every connection is let in.
-	Auth func(kid, password string) bool
+	// TLS must require and verify client certificates.
+	TLS *tls.Config
+	// Auth says if a key whose certificate was verified is a device's. It is
+	// called from many goroutines, before every connection is let in.
+	Auth func(kid statement.Hash) bool
 
 	MaxBytes int64         // of messages that wait for Consume; 1 GiB
 	AckWait  time.Duration // after which a message not acknowledged comes again; 30 s
@@ -73,7 +79,7 @@ type Options struct {
 
 // Stats count what the broker refused since it was started.
 type Stats struct {
-	Unauthorized uint64 // connections with a wrong name or password
+	Unauthorized uint64 // connections with a certificate of no device's key
 	Forbidden    uint64 // publishes and subscriptions outside a device's own topics
 	Oversize     uint64 // messages over MaxMessage
 }
@@ -101,7 +107,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if !tenantForm.MatchString(o.Tenant) {
 		return nil, fmt.Errorf("broker: tenant %q is not 1 to 63 lower-case letters, digits and hyphens", o.Tenant)
 	}
-	if o.Auth == nil {
+	if o.Auth == nil || o.TLS == nil || o.TLS.ClientAuth != tls.RequireAndVerifyClientCert {
 		return nil, errors.New("broker: no device authentication; there is no anonymous access")
 	}
 	if o.MaxBytes <= 0 {
@@ -192,9 +198,10 @@ func (b *Broker) start(ctx context.Context, host string, port int) error {
 		SyncInterval:               b.opts.SyncEvery,
 		JetStreamMaxStore:          b.opts.MaxBytes + sessionBytes,
 		JetStreamMaxMemory:         64 << 20,
-		// A device behind a slow radio link needs more than the default of 2 s
-		// from the first byte to CONNECT.
-		MQTT: server.MQTTOpts{Host: host, Port: port, AuthTimeout: 10},
+		// A device behind a slow radio link, with a TPM that takes its time to sign,
+		// needs more than the defaults of 2 s for the handshake and from there to
+		// CONNECT.
+		MQTT: server.MQTTOpts{Host: host, Port: port, TLSConfig: b.opts.TLS, TLSTimeout: 10, AuthTimeout: 10},
 	}
 	var err error
 	if b.srv, err = server.NewServer(opts); err != nil {

@@ -3,8 +3,14 @@ package broker
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -18,6 +24,10 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"trailmark/gateway/internal/enrol"
+	"trailmark/internal/est"
+	"trailmark/statement"
 )
 
 const (
@@ -26,9 +36,56 @@ const (
 )
 
 var (
-	kidA = strings.Repeat("a1", 32)
-	kidB = strings.Repeat("b2", 32)
+	keyA, keyB = newKey(0xa1), newKey(0xb2)
+	kidA, kidB = keyA.kid, keyB.kid
 )
+
+// testKey is a device's key and its id.
+type testKey struct {
+	ed25519.PrivateKey
+	kid string
+}
+
+func newKey(seed byte) testKey {
+	priv := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, 32))
+	k, err := statement.NewKey(priv.Public())
+	if err != nil {
+		panic(err) // a constant
+	}
+	return testKey{priv, k.ID().String()}
+}
+
+// testCA is one for all tests: what is tested is whom the broker lets in by it.
+var testCA = sync.OnceValue(func() *enrol.CA { return newCA(time.Now) })
+
+func newCA(now func() time.Time) *enrol.CA {
+	dir, err := os.MkdirTemp("", "broker-ca-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	ca, err := enrol.MakeCA(dir, enrol.Organisation{Tenant: tenant}, now)
+	if err != nil {
+		panic(err)
+	}
+	return ca
+}
+
+func serverTLS(ca *enrol.CA) *tls.Config {
+	return ca.ServerTLS([]string{"127.0.0.1"}, tls.RequireAndVerifyClientCert)
+}
+
+// identify is a device's side of TLS, with a certificate that ca made for its key.
+func identify(t testing.TB, ca *enrol.CA, key crypto.Signer) *tls.Config {
+	t.Helper()
+	cert, err := ca.Device(key.Public(), "urn:dev:x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return est.ServerTLS(testCA().Certificate(), "127.0.0.1", func() (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}, nil
+	})
+}
 
 func topic(kid, direction string) string { return "tm/v1/" + tenant + "/" + kid + "/" + direction }
 
@@ -38,7 +95,8 @@ func start(t testing.TB, dir string, change ...func(*Options)) *Broker {
 		Dir:      dir,
 		MQTTAddr: "127.0.0.1:0",
 		Tenant:   tenant,
-		Auth:     func(kid, password string) bool { return password == "secret of "+kid[:2] },
+		TLS:      serverTLS(testCA()),
+		Auth:     func(kid statement.Hash) bool { return kid.String() != newKey(0).kid },
 		Log:      slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {
@@ -55,9 +113,9 @@ func start(t testing.TB, dir string, change ...func(*Options)) *Broker {
 func quickAgain(o *Options) { o.AckWait = time.Second }
 
 // device connects the way the agent does: paho, in memory, clean session.
-func device(t testing.TB, b *Broker, kid string, change ...func(*mqtt.ClientOptions)) mqtt.Client {
+func device(t testing.TB, b *Broker, key testKey, change ...func(*mqtt.ClientOptions)) mqtt.Client {
 	t.Helper()
-	c, err := dial(b, kid, change...)
+	c, err := dial(t, b, key, change...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +123,12 @@ func device(t testing.TB, b *Broker, kid string, change ...func(*mqtt.ClientOpti
 	return c
 }
 
-func dial(b *Broker, kid string, change ...func(*mqtt.ClientOptions)) (mqtt.Client, error) {
+func dial(t testing.TB, b *Broker, key testKey, change ...func(*mqtt.ClientOptions)) (mqtt.Client, error) {
+	t.Helper()
 	o := mqtt.NewClientOptions().
-		AddBroker("tcp://" + b.Addr()).
-		SetUsername(kid).
-		SetPassword("secret of " + kid[:2]).
+		AddBroker("mqtts://" + b.Addr()).
+		SetTLSConfig(identify(t, testCA(), key)).
+		SetClientID(key.kid).
 		SetCleanSession(true).
 		SetStore(mqtt.NewMemoryStore()).
 		SetOrderMatters(false).
@@ -136,7 +195,7 @@ func next(t testing.TB, ch <-chan Message) Message {
 
 func TestPublishConsumeAck(t *testing.T) {
 	b := start(t, t.TempDir())
-	a, c := device(t, b, kidA), device(t, b, kidB)
+	a, c := device(t, b, keyA), device(t, b, keyB)
 	got, stop := consume(t, b, Message.Ack)
 	if n := b.Clients(); n != 2 {
 		t.Errorf("%d clients, want 2", n)
@@ -182,31 +241,73 @@ func awaitPending(t testing.TB, b *Broker, n uint64) {
 
 func TestWrongCredentialsAreRefused(t *testing.T) {
 	b := start(t, t.TempDir())
-	for name, change := range map[string]func(*mqtt.ClientOptions){
-		"wrong password": func(o *mqtt.ClientOptions) { o.SetPassword("guess") },
-		"no password":    func(o *mqtt.ClientOptions) { o.SetPassword("") },
-		"anonymous":      func(o *mqtt.ClientOptions) { o.SetUsername("").SetPassword("") },
-		"upper case":     func(o *mqtt.ClientOptions) { o.SetUsername(strings.ToUpper(kidA)) },
-		"wildcard":       func(o *mqtt.ClientOptions) { o.SetUsername("*").SetPassword("secret of *") },
-		"gateway":        func(o *mqtt.ClientOptions) { o.SetUsername(gatewayUser).SetPassword("") },
+	none := est.ServerTLS(testCA().Certificate(), "127.0.0.1", func() (*tls.Certificate, error) { return &tls.Certificate{}, nil })
+	later := newCA(func() time.Time { return time.Now().Add(-2 * 365 * 24 * time.Hour) })
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		tls     *tls.Config
+		counted uint64 // the handshake refuses the others
+	}{
+		"no certificate":             {none, 0},
+		"another CA":                 {identify(t, newCA(time.Now), keyA), 0},
+		"another CA, run out":        {identify(t, later, keyA), 0},
+		"a key of nobody":            {identify(t, testCA(), newKey(0)), 1},
+		"a key that signs no frames": {identify(t, testCA(), rsaKey), 1},
 	} {
 		before := b.Stats().Unauthorized
-		if c, err := dial(b, kidA, change); err == nil {
-			c.Disconnect(0)
+		// A name and a password, be they the gateway's own, open nothing.
+		if conn, err := dial(t, b, keyA, func(o *mqtt.ClientOptions) { o.SetTLSConfig(c.tls).SetUsername(gatewayUser).SetPassword(b.secret) }); err == nil {
+			conn.Disconnect(0)
 			t.Errorf("%s: connected", name)
-		} else if !strings.Contains(err.Error(), "not Authorized") {
-			t.Errorf("%s: %v", name, err)
 		}
-		if n := b.Stats().Unauthorized - before; n != 1 {
-			t.Errorf("%s: counted %d times, want once", name, n)
+		if n := b.Stats().Unauthorized - before; n != c.counted {
+			t.Errorf("%s: counted %d times, want %d", name, n, c.counted)
 		}
+	}
+	if conn, err := net.Dial("tcp", b.Addr()); err != nil {
+		t.Error(err)
+	} else { // a CONNECT without TLS
+		_, _ = conn.Write([]byte("\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04kidA"))
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if answer, err := io.ReadAll(conn); err == nil && len(answer) > 0 && answer[0] == 0x20 {
+			t.Errorf("CONNACK without TLS: %x", answer)
+		}
+		conn.Close()
+	}
+}
+
+// TestExpiredCertificateIsRefused: a certificate is good until it has run out, by
+// the gateway's clock.
+func TestExpiredCertificateIsRefused(t *testing.T) {
+	var ahead atomic.Int64
+	ca := newCA(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
+	b := start(t, t.TempDir(), func(o *Options) { o.TLS = serverTLS(ca) })
+	conf := identify(t, ca, keyA)
+	server := est.ServerTLS(ca.Certificate(), "127.0.0.1", nil)
+	conf.VerifyConnection = server.VerifyConnection
+	connect := func() error {
+		c, err := dial(t, b, keyA, func(o *mqtt.ClientOptions) { o.SetTLSConfig(conf) })
+		if err == nil {
+			c.Disconnect(0)
+		}
+		return err
+	}
+	if err := connect(); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Store(int64(366 * 24 * time.Hour))
+	if err := connect(); err == nil {
+		t.Error("a certificate that ran out was taken")
 	}
 }
 
 func TestForeignTopicsAreRefused(t *testing.T) {
 	b := start(t, t.TempDir())
 	got, _ := consume(t, b, Message.Ack)
-	a := device(t, b, kidA)
+	a := device(t, b, keyA)
 
 	// MQTT 3.1.1 has no negative PUBACK: a forbidden publish is dropped.
 	foreign := []string{topic(kidB, "up"), topic(kidA, "down"), topic(kidB, "down"), "tm/v1/other/" + kidA + "/up", "$JS/API/STREAM/DELETE/UP", "x"}
@@ -233,7 +334,7 @@ func TestForeignTopicsAreRefused(t *testing.T) {
 		}
 	}
 	bob := make(chan string, 1)
-	other := device(t, b, kidB)
+	other := device(t, b, keyB)
 	if err := wait(other.Subscribe(topic(kidB, "down"), 0, func(_ mqtt.Client, m mqtt.Message) { bob <- string(m.Payload()) })); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +356,7 @@ func TestDownReachesTheDevice(t *testing.T) {
 	for _, qos := range []byte{0, 1} {
 		t.Run(fmt.Sprintf("qos %d", qos), func(t *testing.T) {
 			got := make(chan mqtt.Message, 300)
-			c := device(t, b, kidA)
+			c := device(t, b, keyA)
 			tok := c.Subscribe(topic(kidA, "down"), qos, func(_ mqtt.Client, m mqtt.Message) { got <- m })
 			if err := wait(tok); err != nil {
 				t.Fatal(err)
@@ -306,7 +407,7 @@ func TestDownReachesTheDevice(t *testing.T) {
 
 func TestUnacknowledgedComesAgain(t *testing.T) {
 	b := start(t, t.TempDir(), quickAgain)
-	c := device(t, b, kidA)
+	c := device(t, b, keyA)
 	var first atomic.Bool
 	got, _ := consume(t, b, func(m Message) error {
 		switch string(m.Data) {
@@ -338,7 +439,7 @@ func TestUnacknowledgedComesAgain(t *testing.T) {
 func TestRestartKeepsWhatWasNotAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, dir, quickAgain)
-	c := device(t, b, kidA)
+	c := device(t, b, keyA)
 	got, stop := consume(t, b, func(m Message) error {
 		if strings.HasPrefix(string(m.Data), "stored") {
 			return m.Ack()
@@ -386,7 +487,7 @@ func TestOversizePublish(t *testing.T) {
 	b := start(t, t.TempDir())
 	got, _ := consume(t, b, Message.Ack)
 	lost := make(chan error, 1)
-	c := device(t, b, kidA, func(o *mqtt.ClientOptions) {
+	c := device(t, b, keyA, func(o *mqtt.ClientOptions) {
 		o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	})
 	limit := strings.Repeat("x", MaxMessage)
@@ -403,7 +504,7 @@ func TestOversizePublish(t *testing.T) {
 	if n := b.Stats().Oversize; n != 1 {
 		t.Errorf("counted %d, want 1", n)
 	}
-	publish(t, device(t, b, kidA), kidA, "after")
+	publish(t, device(t, b, keyA), kidA, "after")
 	if m := next(t, got); string(m.Data) != "after" {
 		t.Errorf("got %d bytes", len(m.Data))
 	}
@@ -411,7 +512,7 @@ func TestOversizePublish(t *testing.T) {
 
 func TestOneDeviceCannotFillTheStore(t *testing.T) {
 	b := start(t, t.TempDir())
-	a, c := device(t, b, kidA), device(t, b, kidB)
+	a, c := device(t, b, keyA), device(t, b, keyB)
 	toks := make([]mqtt.Token, maxPerDevice+50)
 	for i := range toks {
 		toks[i] = a.Publish(topic(kidA, "up"), 1, false, fmt.Sprint(i))
@@ -468,7 +569,7 @@ func TestStartErrors(t *testing.T) {
 	used := t.TempDir()
 	start(t, used)
 
-	good := Options{Dir: t.TempDir(), MQTTAddr: "127.0.0.1:0", Tenant: tenant, Auth: func(string, string) bool { return true }, Log: slog.New(slog.DiscardHandler)}
+	good := Options{Dir: t.TempDir(), MQTTAddr: "127.0.0.1:0", Tenant: tenant, TLS: serverTLS(testCA()), Auth: func(statement.Hash) bool { return true }, Log: slog.New(slog.DiscardHandler)}
 	for _, tt := range []struct {
 		name   string
 		change func(*Options)
@@ -482,6 +583,8 @@ func TestStartErrors(t *testing.T) {
 		{"directory in use", func(o *Options) { o.Dir = used }, "another gateway"},
 		{"no directory", func(o *Options) { o.Dir = "" }, "no directory"},
 		{"no authentication", func(o *Options) { o.Auth = nil }, "no anonymous access"},
+		{"no TLS", func(o *Options) { o.TLS = nil }, "no anonymous access"},
+		{"no certificates asked for", func(o *Options) { o.TLS = testCA().ServerTLS(nil, tls.RequestClientCert) }, "no anonymous access"},
 		{"tenant with a wildcard", func(o *Options) { o.Tenant = "*" }, `tenant "*"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -517,8 +620,8 @@ func publishConsume(b *testing.B, every time.Duration) {
 	payload := strings.Repeat("x", 1000)
 	clients, slots := map[string]mqtt.Client{}, map[string]chan struct{}{}
 	for i := range devices {
-		kid := strings.Repeat(fmt.Sprintf("%02x", i), 32)
-		clients[kid], slots[kid] = device(b, br, kid), make(chan struct{}, window)
+		key := newKey(byte(i + 1))
+		clients[key.kid], slots[key.kid] = device(b, br, key), make(chan struct{}, window)
 	}
 	got, _ := consume(b, br, Message.Ack)
 	b.ResetTimer()

@@ -1,6 +1,11 @@
-// Package enrol lets devices in: an installer's one-time claim code and the
-// device's own signature become an identity signed by the authority, and an
-// entry in the plan signed by the site.
+// Package enrol lets devices in, by EST (RFC 7030) over TLS: an installer's
+// one-time claim code and the device's own signature become an identity signed by
+// the authority, a certificate for the wire, and an entry in the plan signed by
+// the site.
+//
+// Simulated devices have an authority of their own, which signs for nothing else:
+// whoever does not pin it takes no simulated device for a real one, and nobody's
+// mistake can turn one into the other.
 //
 // The keys of authority, site and brand lie in directories of their own, apart
 // from the gateway's. While they are on one machine with it, the operator could
@@ -36,6 +41,27 @@ type Organisation struct {
 	Origin      string `json:"origin"`
 	ChainID     string `json:"chain_id"`
 	Authority   []byte `json:"authority"` // COSE_Key
+
+	// SimAuthority is the COSE_Key of the authority for simulated devices; empty:
+	// this organisation has none.
+	SimAuthority []byte `json:"sim_authority,omitempty"`
+}
+
+// Authorities are the organisation's: of real devices and all others, and, where
+// there is one, of simulated devices.
+func (o Organisation) Authorities() ([]statement.Key, error) {
+	var out []statement.Key
+	for _, encoded := range [][]byte{o.Authority, o.SimAuthority} {
+		if len(encoded) == 0 && len(out) == 1 {
+			break
+		}
+		key, err := statement.ParseKey(encoded)
+		if err != nil {
+			return nil, fmt.Errorf("authority: %w", err)
+		}
+		out = append(out, key)
+	}
+	return out, nil
 }
 
 // Audience is what statements of this organisation are for.
@@ -54,14 +80,22 @@ func Origin(domain, tenant string, at time.Time) string {
 type Keys struct {
 	org       Organisation
 	Authority *statement.Signer // nil when its directory is kept elsewhere
+	Simulator *statement.Signer // the authority of simulated devices; nil: there is none
 	Site      *statement.Signer
 	Brand     *statement.Signer
 	now       func() time.Time
 }
 
-// MakeKeys makes the keys of a new organisation below dir.
-func MakeKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
-	for _, name := range []string{"authority", "site", "brand"} {
+const simulatorName = "sim-authority"
+
+// MakeKeys makes the keys of a new organisation below dir, with an authority for
+// simulated devices only if it is asked for.
+func MakeKeys(dir string, org Organisation, simulated bool, now func() time.Time) (*Keys, error) {
+	names := []string{"authority", "site", "brand"}
+	if simulated {
+		names = append(names, simulatorName)
+	}
+	for _, name := range names {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return nil, err
 		}
@@ -78,10 +112,10 @@ func keyPath(dir, name string) string { return filepath.Join(dir, name, name+".p
 // another authority would vouch for devices that nobody's trust file knows.
 func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
 	k := &Keys{org: org, now: now}
-	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, "site": &k.Site, "brand": &k.Brand} {
+	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, simulatorName: &k.Simulator, "site": &k.Site, "brand": &k.Brand} {
 		path := keyPath(dir, name)
 		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-			if name == "authority" {
+			if name == "authority" || name == simulatorName {
 				continue
 			}
 			return nil, fmt.Errorf("%s is missing\nhint: restore the folder from its backup", path)
@@ -98,14 +132,35 @@ func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error)
 }
 
 // ErrNoAuthority says that the authority's key is kept elsewhere.
-var ErrNoAuthority = errors.New("the authority's key is not on this machine\nhint: bring its folder back while devices enrol")
+var ErrNoAuthority = errors.New("the authority's key is not on this machine\nhint: bring its folder back while devices enrol or keys are revoked")
+
+// ErrNoSimulator says that nobody here vouches for simulated devices.
+var ErrNoSimulator = errors.New("this organisation has no simulated devices\nhint: make another one for them with gateway init --simulated")
 
 const authorityIssuer = "urn:trailmark:authority:"
 
-// Identify signs an identity.
-func (k *Keys) Identify(id statement.Identity) (*statement.Statement, error) {
-	if k.Authority == nil {
+// vouching is the authority of a device's kind, or why there is none.
+func (k *Keys) vouching(simulated bool) (*statement.Signer, error) {
+	switch {
+	case simulated && k.Simulator == nil:
+		return nil, ErrNoSimulator
+	case simulated:
+		return k.Simulator, nil
+	case k.Authority == nil:
 		return nil, ErrNoAuthority
+	}
+	return k.Authority, nil
+}
+
+// Identify signs an identity, by the authority of its kind.
+func (k *Keys) Identify(id statement.Identity) (*statement.Statement, error) {
+	by, err := k.vouching(id.Simulated)
+	if err != nil {
+		return nil, err
+	}
+	issuer := authorityIssuer + k.org.Tenant
+	if id.Simulated {
+		issuer += ":simulated"
 	}
 	id.Version = 1
 	id.From = k.now().Add(-24 * time.Hour).UnixMilli() // clocks differ; a device may be a little behind
@@ -113,7 +168,7 @@ func (k *Keys) Identify(id statement.Identity) (*statement.Statement, error) {
 	if err := id.Check(); err != nil {
 		return nil, err
 	}
-	return k.Authority.Sign(statement.Header{Issuer: authorityIssuer + k.org.Tenant, Subject: id.Subject,
+	return by.Sign(statement.Header{Issuer: issuer, Subject: id.Subject,
 		Audience: k.org.Audience(), Kind: statement.KindIdentity}, dcbor.MustMarshal(&id))
 }
 
@@ -152,10 +207,37 @@ func (k *Keys) Product(p statement.Product) (*statement.Statement, error) {
 	return k.Brand.Sign(statement.Header{Issuer: k.brandIssuer(), Subject: p.GTIN, Audience: k.org.Audience(), Kind: statement.KindProduct}, dcbor.MustMarshal(&p))
 }
 
-// Trust is the file that verifiers pin. Without validators the chain counts as
+// Erasure signs that the site no longer holds some records.
+func (k *Keys) Erasure(e statement.Erasure) (*statement.Statement, error) {
+	e.Version = 1
+	if err := e.Check(); err != nil {
+		return nil, err
+	}
+	return k.Site.Sign(statement.Header{Issuer: k.siteIssuer(), Subject: k.org.Tenant, Audience: k.org.Audience(), Kind: statement.KindErasure}, dcbor.MustMarshal(&e))
+}
+
+// KeyStatus signs which keys are in force.
+func (k *Keys) KeyStatus(status statement.KeyStatus) (*statement.Statement, error) {
+	if k.Authority == nil {
+		return nil, ErrNoAuthority
+	}
+	status.Version, status.Origin = 1, k.org.Origin
+	if err := status.Check(); err != nil {
+		return nil, err
+	}
+	return k.Authority.Sign(statement.Header{Issuer: authorityIssuer + k.org.Tenant, Subject: "keystatus",
+		Audience: k.org.Audience(), Kind: statement.KindKeyStatus}, dcbor.MustMarshal(&status))
+}
+
+// Trust is the file that verifiers pin: it has the authority of simulated devices
+// where the organisation made one, which none of environment production can. Without validators the chain counts as
 // one validator's and its evidence is not checked.
-func (o Organisation) Trust(authority, logKey statement.Key, validators ...passport.Validator) *passport.Trust {
-	return &passport.Trust{Authorities: []statement.PublicKey{{Key: authority}},
+func (o Organisation) Trust(authorities []statement.Key, logKey statement.Key, validators ...passport.Validator) *passport.Trust {
+	pinned := make([]statement.PublicKey, len(authorities))
+	for i, a := range authorities {
+		pinned[i] = statement.PublicKey{Key: a}
+	}
+	return &passport.Trust{Authorities: pinned,
 		Logs:     []passport.Log{{Origin: o.Origin, Key: statement.PublicKey{Key: logKey}}},
 		Audience: o.Audience(),
 		Chains:   []passport.Chain{{ID: o.ChainID, Kind: passport.Comet, Validators: uint64(max(1, len(validators))), Keys: validators}}}

@@ -22,7 +22,9 @@ type Claim struct {
 	Name   statement.Texts `json:"name"`
 	Limits []trace.Limit   `json:"limits"` // in thousandths of °C
 	ReRead int64           `json:"reread_ms"`
-	Used   string          `json:"used,omitempty"` // by which key
+	// Simulated: the device is vouched for by the authority for such, for ever.
+	Simulated bool   `json:"simulated,omitempty"`
+	Used      string `json:"used,omitempty"` // by which key
 }
 
 // Check refuses a claim that no plan could carry.
@@ -48,15 +50,20 @@ func NewCode() (string, error) {
 	return string(b[:3]) + "-" + string(b[3:6]) + "-" + string(b[6:]), nil
 }
 
+// badCode says why a code opens no claim, where the code is to blame.
+type badCode string
+
+func (b badCode) Error() string { return string(b) }
+
 // claims are files, so that `gateway claim` works beside a running gateway.
 func claimPath(dir, code string) (string, error) {
 	for _, r := range code {
 		if !strings.ContainsRune(alphabet+"-", r) {
-			return "", errors.New("a claim code has only capital letters, digits and hyphens")
+			return "", badCode("a claim code has only capital letters, digits and hyphens")
 		}
 	}
 	if len(code) < 9 || len(code) > 16 {
-		return "", errors.New("a claim code looks like ABC-DEF-GHJ")
+		return "", badCode("a claim code looks like ABC-DEF-GHJ")
 	}
 	return filepath.Join(dir, code+".json"), nil
 }
@@ -84,10 +91,32 @@ func writeClaim(path string, c Claim) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+	return WriteFile(path, data, 0o600)
+}
+
+// WriteFile replaces a file whole; it is durable when WriteFile returns nil: a
+// code must not be good again after a power cut.
+func WriteFile(path string, data []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 func loadClaim(dir, code string) (Claim, string, error) {
@@ -97,12 +126,30 @@ func loadClaim(dir, code string) (Claim, string, error) {
 	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return Claim{}, "", errors.New("claim code is not known")
+		return Claim{}, "", badCode("claim code is not known")
 	} else if err != nil {
 		return Claim{}, "", err
 	}
 	var c Claim
 	return c, path, json.Unmarshal(data, &c)
+}
+
+// claimOf is the claim that a key used.
+func claimOf(dir string, kid statement.Hash) (Claim, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return Claim{}, err
+	}
+	for _, name := range names {
+		c, _, err := loadClaim(dir, strings.TrimSuffix(filepath.Base(name), ".json"))
+		if err != nil {
+			return Claim{}, fmt.Errorf("%s: %w", name, err)
+		}
+		if c.Used == kid.String() {
+			return c, nil
+		}
+	}
+	return Claim{}, fmt.Errorf("no claim was used by key %.8s…", kid)
 }
 
 // ParseTexts reads "zh-CN=产地冷库,en=Origin cold store".

@@ -2,19 +2,14 @@ package enrol
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"net/http"
 	"sync"
+	"unicode/utf8"
 
 	"trailmark/gateway/internal/store"
-	"trailmark/internal/dcbor"
+	"trailmark/internal/device"
 	"trailmark/statement"
 )
 
@@ -23,6 +18,7 @@ import (
 type Gate interface {
 	Add(ctx context.Context, statements ...*statement.Statement) error
 	Identity(kid statement.Hash) (*statement.Identity, bool)
+	Revoked(kid statement.Hash) (statement.Revoked, bool)
 }
 
 // A Post sends a message to a device, at best effort.
@@ -30,297 +26,230 @@ type Post func(ctx context.Context, kid statement.Hash, message []byte) error
 
 // An Office enrols devices.
 type Office struct {
-	org       Organisation
-	keys      *Keys
-	authority statement.Key
-	store     *store.Store
-	gate      Gate
-	claims    string // directory
-	broker    string // URL for devices
-	logKey    statement.Key
-	post      Post
+	org         Organisation
+	keys        *Keys
+	authorities []statement.Key // of the organisation
+	store       *store.Store
+	gate        Gate
+	claims      string // directory
+	broker      string // URL for devices
+	logKey      statement.Key
+	post        Post
 
-	mu sync.Mutex // held while a claim is redeemed: a code works once, plans follow each other
+	mu sync.Mutex // held while a key is let in: a code works once, a key has one successor, plans follow each other
 }
 
 // NewOffice makes an Office. broker is the URL that devices are told.
-func NewOffice(org Organisation, keys *Keys, authority statement.Key, st *store.Store, gate Gate, claims, broker string, logKey statement.Key, post Post) *Office {
-	return &Office{org: org, keys: keys, authority: authority, store: st, gate: gate, claims: claims, broker: broker, logKey: logKey, post: post}
+func NewOffice(org Organisation, keys *Keys, st *store.Store, gate Gate, claims, broker string, logKey statement.Key, post Post) (*Office, error) {
+	authorities, err := org.Authorities()
+	if err != nil {
+		return nil, err
+	}
+	return &Office{org: org, keys: keys, authorities: authorities, store: st, gate: gate, claims: claims, broker: broker, logKey: logKey, post: post}, nil
 }
 
-// Request is the body of an enrolment, as JSON text inside Envelope.
-type Request struct {
-	Claim     string    `json:"claim"`
-	Key       []byte    `json:"key"` // COSE_Key
-	Name      string    `json:"name"`
-	Channels  []Channel `json:"channels"`
-	Antennas  []string  `json:"antennas"`
-	Simulated bool      `json:"simulated"`
+// A Refusal is a request that the device's side must change.
+type Refusal struct {
+	Status int // of HTTP
+	msg    string
 }
-
-// Channel is one that a device found.
-type Channel struct {
-	Name    string `json:"name"`
-	Unit    string `json:"unit"`
-	Nominal int64  `json:"nominal_ms"`
-}
-
-// Envelope carries a Request and the proof of possession: a signature by the
-// device key over SHA-256("trailmark enroll v1\n" ‖ body).
-type Envelope struct {
-	Body  string `json:"body"`
-	Proof []byte `json:"proof"`
-}
-
-// Response is what an enrolled device pins and uses.
-type Response struct {
-	Identity   []byte   `json:"identity"`
-	Audience   string   `json:"audience"`
-	Tenant     string   `json:"tenant"`
-	Broker     string   `json:"broker"`
-	Password   string   `json:"password"`
-	Authority  []byte   `json:"authority"`
-	Origin     string   `json:"origin"`
-	LogKey     []byte   `json:"log_key"`
-	Plan       []byte   `json:"plan"`
-	Identities [][]byte `json:"identities"`
-}
-
-// A Refusal is an enrolment that the device's side must change.
-type Refusal struct{ msg string }
 
 func (r *Refusal) Error() string { return r.msg }
 
-func refusef(format string, args ...any) error { return &Refusal{fmt.Sprintf(format, args...)} }
+func refusef(status int, format string, args ...any) error {
+	return &Refusal{status, fmt.Sprintf(format, args...)}
+}
 
-// Enrol redeems a claim. When it returns nil the identity and the new plan are
-// durable and on their way into the ledger.
-func (o *Office) Enrol(ctx context.Context, env Envelope) (*Response, error) {
-	var req Request
-	dec := json.NewDecoder(strings.NewReader(env.Body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
-		return nil, refusef("enrolment body: %v", err)
+// Admit redeems a claim code for a key whose possession is proven. When it
+// returns nil the identity is durable and on its way into the ledger. The same
+// key asking again, its first answer lost or its certificate run out, is admitted
+// again; nobody else is.
+func (o *Office) Admit(ctx context.Context, code string, key statement.Key, name string) (*statement.Identity, error) {
+	if len(name) > statement.MaxText || !utf8.ValidString(name) {
+		return nil, refusef(http.StatusBadRequest, "device name is not text of at most %d bytes", statement.MaxText)
 	}
-	key, err := statement.ParseKey(req.Key)
-	if err != nil {
-		return nil, refusef("device key: %v", err)
-	}
-	digest := sha256.Sum256([]byte("trailmark enroll v1\n" + env.Body))
-	pub, ok := key.Public().(ed25519.PublicKey)
-	if !ok || !ed25519.Verify(pub, digest[:], env.Proof) {
-		return nil, refusef("proof of possession does not verify")
-	}
-	if err := checkRequest(req); err != nil {
-		return nil, err
-	}
-
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	claim, path, err := loadClaim(o.claims, req.Claim)
-	if err != nil {
-		return nil, refusef("%v; hint: `gateway claim` makes a new code", err)
+	claim, path, err := loadClaim(o.claims, code)
+	var bad badCode
+	if errors.As(err, &bad) {
+		return nil, refusef(http.StatusUnauthorized, "%v\nhint: gateway claim makes a new code", err)
+	} else if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
 	}
 	kid := key.ID()
-	if _, known := o.gate.Identity(kid); !known && o.keys.Authority == nil {
-		return nil, &Refusal{ErrNoAuthority.Error()} // before the code is used up
+	id, known := o.gate.Identity(kid)
+	if _, err := o.keys.vouching(claim.Simulated); err != nil && !known {
+		return nil, refusef(http.StatusForbidden, "%v", err) // before the code is used up
 	}
 	if claim.Used != "" && claim.Used != kid.String() {
-		return nil, refusef("claim code %s is used up; hint: `gateway claim` makes a new code", claim.Code)
+		return nil, refusef(http.StatusForbidden, "claim code %s is used up\nhint: gateway claim makes a new code", claim.Code)
 	}
-	// The same device asking again, its first answer lost, gets an answer again.
+	if known {
+		if err := o.check(ctx, id, claim); err != nil {
+			return nil, err
+		}
+	}
 	if claim.Used == "" {
 		claim.Used = kid.String()
 		if err := writeClaim(path, claim); err != nil {
 			return nil, err
 		}
 	}
-	if _, known := o.gate.Identity(kid); !known {
-		id, err := o.keys.Identify(statement.Identity{Key: statement.PublicKey{Key: key},
-			Subject: "urn:dev:os:32473-tm-" + kid.String()[:16], Role: statement.RoleDevice,
-			Simulated: req.Simulated, Name: req.Name})
-		if err != nil {
-			return nil, err
-		}
-		if err := o.gate.Add(ctx, id); err != nil {
-			return nil, err
-		}
+	if known {
+		return id, nil
 	}
-	if err := o.replan(ctx, claim, kid, req); err != nil {
-		return nil, err
-	}
-	return o.respond(ctx, kid)
+	return o.identify(ctx, statement.Identity{Key: statement.PublicKey{Key: key},
+		Subject: "urn:dev:os:32473-tm-" + kid.String()[:16], Role: statement.RoleDevice, Simulated: claim.Simulated, Name: name})
 }
 
-func checkRequest(req Request) error {
-	if len(req.Channels) > 64 || len(req.Antennas) > 64 || len(req.Name) > statement.MaxText {
-		return refusef("%d channels, %d antennas are over the limit of 64", len(req.Channels), len(req.Antennas))
+// check refuses a claim to a key that is known as something else.
+func (o *Office) check(ctx context.Context, id *statement.Identity, claim Claim) error {
+	kid := id.Key.ID()
+	if id.Role != statement.RoleDevice || id.Simulated != claim.Simulated {
+		return refusef(http.StatusForbidden, "key %.8s… is known already, and not as what this claim is for\nhint: a simulated device stays one; start with a new key", kid)
 	}
-	return nil
-}
-
-// replan puts the device's channels and antennas into its zone, in a new plan.
-func (o *Office) replan(ctx context.Context, claim Claim, kid statement.Hash, req Request) error {
-	plan, prev, err := newestPlan(ctx, o.store)
-	next := statement.Plan{}
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if next.Site, err = ParseTexts(o.org.Site); err != nil {
-			return err
-		}
-	case err != nil:
+	if err := o.revoked(kid); err != nil {
 		return err
-	default:
-		next = *plan
-		next.Seq, next.Prev = plan.Seq+1, prev.ID()
-		for _, z := range plan.Zones {
-			for _, c := range z.Channels {
-				if c.Device == kid {
-					return nil // planned already
-				}
-			}
-			for _, a := range z.Antennas {
-				if a.Device == kid {
-					return nil
-				}
-			}
-		}
 	}
-	at := slices.IndexFunc(next.Zones, func(z statement.Zone) bool { return z.ID == claim.Zone })
-	if at < 0 {
-		next.Zones = append(next.Zones, statement.Zone{ID: claim.Zone, Name: claim.Name, ReRead: claim.ReRead})
-		at = len(next.Zones) - 1
+	next, err := o.successor(ctx, kid)
+	if err == nil && next != nil {
+		err = refusef(http.StatusForbidden, "key %.8s… was replaced by %.8s…\nhint: start with a new key and a new claim", kid, next.Key.ID())
 	}
-	z := &next.Zones[at]
-	for _, c := range req.Channels {
-		limits := claim.Limits
-		if c.Unit != "Cel" {
-			limits = nil
-		}
-		z.Channels = append(z.Channels, statement.Channel{Device: kid, Name: c.Name, Unit: c.Unit, Limits: limits,
-			Nominal: c.Nominal, Closeness: statement.SameRoom})
+	return err
+}
+
+// revoked refuses a key that the authority took back.
+func (o *Office) revoked(kid statement.Hash) error {
+	r, revoked := o.gate.Revoked(kid)
+	if !revoked {
+		return nil
 	}
-	for _, a := range req.Antennas {
-		role := statement.Inside
-		if strings.HasSuffix(a, "/1") {
-			role = statement.Portal // port 1 of a reader is mounted at the door
-		}
-		z.Antennas = append(z.Antennas, statement.Antenna{Device: kid, Name: a, Role: role})
+	return refusef(http.StatusForbidden, "key %.8s… was revoked: its frames from seq %d on are void, and it may not connect\nhint: if the device is in your hands, start it with a new key and a new claim", kid, r.Seq)
+}
+
+// Succeed lets a device go on with another key, in the next epoch: both have
+// proven possession. When it returns nil the identity is durable and on its way
+// into the ledger. Asked again for the same keys it gives the same identity.
+func (o *Office) Succeed(ctx context.Context, present *statement.Identity, key statement.Key) (*statement.Identity, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	kid := present.Key.ID()
+	next, err := o.successor(ctx, kid)
+	switch {
+	case err != nil:
+		return nil, err
+	case next != nil && next.Key.ID() == key.ID():
+		return next, nil
+	case next != nil:
+		return nil, refusef(http.StatusForbidden, "key %.8s… was replaced already, by %.8s…\nhint: if that was not this device, its key is in other hands: revoke it", kid, next.Key.ID())
 	}
-	s, err := o.keys.Plan(next)
+	if _, known := o.gate.Identity(key.ID()); known {
+		return nil, refusef(http.StatusForbidden, "key %.8s… is known already\nhint: a device goes on with a new key", key.ID())
+	}
+	id, err := o.identify(ctx, statement.Identity{Key: statement.PublicKey{Key: key}, Subject: present.Subject, Role: statement.RoleDevice,
+		Epoch: present.Epoch + 1, Replaces: &kid, Simulated: present.Simulated, Name: present.Name})
+	if errors.Is(err, ErrNoAuthority) || errors.Is(err, ErrNoSimulator) {
+		return nil, refusef(http.StatusForbidden, "%v", err)
+	}
+	return id, err
+}
+
+// identify signs an identity and puts it into the ledger. The caller holds o.mu.
+func (o *Office) identify(ctx context.Context, id statement.Identity) (*statement.Identity, error) {
+	s, err := o.keys.Identify(id)
 	if err != nil {
-		return refusef("the device does not fit into the plan: %v", err)
+		return nil, err
 	}
 	if err := o.gate.Add(ctx, s); err != nil {
-		return err
+		return nil, err
 	}
-	return o.publishPlan(ctx, &next)
+	return s.Identity()
 }
 
-// publishPlan tells every device in the plan.
-func (o *Office) publishPlan(ctx context.Context, p *statement.Plan) error {
-	msg, err := o.PlanMessage(ctx)
+// successor is the identity that replaces a key, nil: none yet.
+func (o *Office) successor(ctx context.Context, kid statement.Hash) (*statement.Identity, error) {
+	ids, err := identities(ctx, o.store)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	told := map[statement.Hash]bool{}
-	for _, z := range p.Zones {
-		for _, c := range z.Channels {
-			told[c.Device] = true
-		}
-		for _, a := range z.Antennas {
-			told[a.Device] = true
+	for _, id := range ids {
+		if id.Replaces != nil && *id.Replaces == kid {
+			return id.Identity, nil
 		}
 	}
-	for kid := range told {
-		_ = o.post(ctx, kid, msg) // a device that is away asks by sending frames under the old plan
-	}
-	return nil
+	return nil, nil
 }
 
-// PlanMessage is the down message with the newest plan.
-func (o *Office) PlanMessage(ctx context.Context) ([]byte, error) {
-	_, s, err := newestPlan(ctx, o.store)
+// identity is one with its statement.
+type identity struct {
+	*statement.Identity
+	data []byte
+}
+
+// identities are all in the store, oldest first.
+func identities(ctx context.Context, st *store.Store) ([]identity, error) {
+	rows, err := st.Kind(ctx, statement.KindIdentity)
 	if err != nil {
 		return nil, err
 	}
-	ids, err := o.siteIdentities(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return dcbor.Marshal(statement.PlanDown{Type: statement.DownPlan, Plan: s.Bytes(), Identities: ids})
-}
-
-// Plan is the plan in force, or store.ErrNotFound.
-func (o *Office) Plan(ctx context.Context) (*statement.Plan, error) {
-	p, _, err := newestPlan(ctx, o.store)
-	return p, err
-}
-
-// NewestPlan is the statement id of the plan in force.
-func (o *Office) NewestPlan(ctx context.Context) (statement.Hash, error) {
-	_, s, err := newestPlan(ctx, o.store)
-	if err != nil {
-		return statement.Hash{}, err
-	}
-	return s.ID(), nil
-}
-
-func (o *Office) siteIdentities(ctx context.Context) ([][]byte, error) {
-	rows, err := o.store.Kind(ctx, statement.KindIdentity)
-	if err != nil {
-		return nil, err
-	}
-	var out [][]byte
-	for _, row := range rows {
+	out := make([]identity, len(rows))
+	for i, row := range rows {
 		s, err := statement.Parse(row.Data)
 		if err != nil {
 			return nil, err
 		}
-		if id, err := s.Identity(); err != nil {
+		id, err := s.Identity()
+		if err != nil {
 			return nil, err
-		} else if id.Role == statement.RoleSite {
-			out = append(out, row.Data)
 		}
+		out[i] = identity{id, row.Data}
 	}
 	return out, nil
 }
 
-func (o *Office) respond(ctx context.Context, kid statement.Hash) (*Response, error) {
-	secret := make([]byte, 24)
-	if _, err := rand.Read(secret); err != nil {
+// maxFound bounds the channels, and the antennas, that one device may report.
+const maxFound = 64
+
+// Describe puts what a device found into the plan, if it is not there yet, and
+// answers the device. When it returns nil the plan is durable.
+func (o *Office) Describe(ctx context.Context, id *statement.Identity, r device.Report) (*device.Answer, error) {
+	if len(r.Channels) > maxFound || len(r.Antennas) > maxFound {
+		return nil, refusef(http.StatusBadRequest, "%d channels, %d antennas are over the limit of %d", len(r.Channels), len(r.Antennas), maxFound)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.replan(ctx, id, r); err != nil {
 		return nil, err
 	}
-	r := &Response{Audience: o.org.Audience(), Tenant: o.org.Tenant, Broker: o.broker,
-		Password: base64.RawURLEncoding.EncodeToString(secret), Authority: o.authority.Encoded(),
+	return o.Answer(ctx, id)
+}
+
+// Answer is what a device pins and uses.
+func (o *Office) Answer(ctx context.Context, id *statement.Identity) (*device.Answer, error) {
+	a := &device.Answer{Audience: o.org.Audience(), Tenant: o.org.Tenant, Broker: o.broker, Authority: o.org.Authority,
 		Origin: o.org.Origin, LogKey: o.logKey.Encoded()}
-	if err := o.store.Update(ctx, func(tx *store.Tx) error {
-		return tx.PutLogin(kid, sha256.Sum256([]byte(r.Password)))
-	}); err != nil {
-		return nil, err
+	if id.Simulated {
+		a.SimAuthority = o.org.SimAuthority
 	}
-	rows, err := o.store.Kind(ctx, statement.KindIdentity)
+	ids, err := identities(ctx, o.store)
 	if err != nil {
 		return nil, err
 	}
-	for _, row := range rows {
-		s, err := statement.Parse(row.Data)
-		if err != nil {
-			return nil, err
+	for _, other := range ids {
+		switch {
+		case other.Key.ID() == id.Key.ID():
+			a.Identity = other.data
+		case other.Role == statement.RoleSite:
+			a.Identities = append(a.Identities, other.data)
 		}
-		if id, err := s.Identity(); err != nil {
-			return nil, err
-		} else if id.Key.ID() == kid {
-			r.Identity = row.Data
-		}
-	}
-	if r.Identities, err = o.siteIdentities(ctx); err != nil {
-		return nil, err
 	}
 	_, plan, err := newestPlan(ctx, o.store)
-	if err != nil {
+	if errors.Is(err, store.ErrNotFound) {
+		return a, nil
+	} else if err != nil {
 		return nil, err
 	}
-	r.Plan = plan.Bytes()
-	return r, nil
+	a.Plan = plan.Bytes()
+	return a, nil
 }

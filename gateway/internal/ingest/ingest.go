@@ -52,20 +52,30 @@ type Ingest struct {
 
 	Counters Counters
 
-	mu   sync.RWMutex // guards ring and plans, which Trust and AddPlan change
-	ring *statement.Keyring
-	plan map[statement.Hash]*statement.Plan // by statement id
+	adding sync.Mutex // held during Add: what is learned later is stored later
+
+	mu      sync.RWMutex // guards ring, plan and revoked, which Add changes
+	ring    *statement.Keyring
+	plan    map[statement.Hash]sitePlan // by statement id
+	revoked map[statement.Hash]statement.Revoked
 
 	// devices belongs to the goroutine that calls Handle. An entry is dropped when
 	// a transaction that changed it fails.
 	devices map[statement.Hash]*stream
 }
 
-// New makes an Ingest over what the store holds. Identities and plans found
-// there are verified again: the store is not trusted.
+// sitePlan is a plan and who signed it.
+type sitePlan struct {
+	*statement.Plan
+	site string
+}
+
+// New makes an Ingest over what the store holds. Identities, plans and key
+// statuses found there are verified again: the store is not trusted.
 func New(ctx context.Context, st *store.Store, ring *statement.Keyring, now func() time.Time, log *slog.Logger) (*Ingest, error) {
-	in := &Ingest{store: st, log: log, now: now, ring: ring, plan: map[statement.Hash]*statement.Plan{}, devices: map[statement.Hash]*stream{}}
-	for _, kind := range []statement.Kind{statement.KindIdentity, statement.KindPlan} {
+	in := &Ingest{store: st, log: log, now: now, ring: ring, plan: map[statement.Hash]sitePlan{},
+		revoked: map[statement.Hash]statement.Revoked{}, devices: map[statement.Hash]*stream{}}
+	for _, kind := range []statement.Kind{statement.KindIdentity, statement.KindPlan, statement.KindKeyStatus} {
 		rows, err := st.Kind(ctx, kind)
 		if err != nil {
 			return nil, err
@@ -101,13 +111,16 @@ func (in *Ingest) learn(s *statement.Statement) error {
 		if err != nil {
 			return err
 		}
-		in.plan[s.ID()] = p
+		in.plan[s.ID()] = sitePlan{p, s.Header.Issuer}
 	case statement.KindProduct:
 		_, err := s.Product()
 		return err
 	case statement.KindKeyStatus:
-		_, err := s.KeyStatus()
-		return err
+		k, err := s.KeyStatus()
+		if err != nil {
+			return err
+		}
+		return in.revoke(k)
 	case statement.KindHandover:
 		_, err := s.Handover()
 		return err
@@ -127,8 +140,11 @@ func (in *Ingest) learn(s *statement.Statement) error {
 }
 
 // Add verifies and stores statements that are not frames, in order. When it
-// returns nil they are durable. One that is stored already stays as it is.
+// returns nil they are durable, and what an erasure among them names is no longer
+// held. One that is stored already stays as it is.
 func (in *Ingest) Add(ctx context.Context, statements ...*statement.Statement) error {
+	in.adding.Lock()
+	defer in.adding.Unlock()
 	for _, s := range statements {
 		if s.Header.Kind == statement.KindFrame {
 			return errors.New("a frame comes from its device only")
@@ -154,6 +170,11 @@ func (in *Ingest) Add(ctx context.Context, statements ...*statement.Statement) e
 				KeyID: s.Header.KeyID, Received: in.now().UnixMilli(), Data: s.Bytes()}); err != nil {
 				return err
 			}
+			if s.Header.Kind == statement.KindErasure {
+				if err := in.erase(tx, s); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})
@@ -171,7 +192,7 @@ func (in *Ingest) Plan(id statement.Hash) (*statement.Plan, bool) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	p, ok := in.plan[id]
-	return p, ok
+	return p.Plan, ok
 }
 
 // Handle verifies and stores a batch of messages in one transaction. When it
@@ -273,6 +294,10 @@ func (in *Ingest) check(m Message) (c checked) {
 		return
 	case err != nil:
 		c.err = refuse(BadSignature, err)
+		return
+	}
+	if r, revoked := in.Revoked(m.KeyID); revoked && (c.identity.Epoch > r.Epoch || c.identity.Epoch == r.Epoch && d.Frame.Seq >= r.Seq) {
+		c.err = refusef(Revoked, "seq %d of a key that is revoked from seq %d of epoch %d on", d.Frame.Seq, r.Seq, r.Epoch)
 		return
 	}
 	if c.bodies, err = decodeBodies(d); err != nil {

@@ -29,6 +29,7 @@ type world struct {
 	sealer    *device.Sealer
 	plan      statement.Hash
 	entry     statement.Channel
+	dir       string // of st
 	st        *store.Store
 	in        *Ingest
 	state     device.State
@@ -48,8 +49,8 @@ const channel = "28-0316a2795fff/temp"
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, authority: signer(t, 1), site: signer(t, 2), dev: signer(t, 3), now: 1_790_000_000_000}
-	st, err := store.Open(t.Context(), t.TempDir())
+	w := &world{t: t, authority: signer(t, 1), site: signer(t, 2), dev: signer(t, 3), state: device.NewState(0, statement.Hash{}), now: 1_790_000_000_000, dir: t.TempDir()}
+	st, err := store.Open(t.Context(), w.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,6 +284,10 @@ func TestRefusals(t *testing.T) {
 		}},
 		{"a value changed under the old head", BadTrace, func(w *world) []byte {
 			return w.resign(w.seal().Up, w.dev, editBody(w, statement.RecordBlock, func(b *statement.Block) { b.Values[2] = 7000 }))
+		}},
+		{"a raw byte changed under the old head", BadTrace, func(w *world) []byte {
+			up := w.seal(func(in *device.Input) { in.Readings[0].Raw = []byte{1, 2, 3} }).Up
+			return w.resign(up, w.dev, editBody(w, statement.RecordBlock, func(b *statement.Block) { b.Raw[1] = 9 }))
 		}},
 		{"a head that skips a block", BadTrace, func(w *world) []byte {
 			return w.resign(w.seal().Up, w.dev, editBody(w, statement.RecordHead, func(h *statement.HeadRecord) { h.Head.Size++ }))

@@ -16,6 +16,7 @@ const (
 	WrongTopic   Reason = "wrong-topic"   // sent on another device's topic
 	Unknown      Reason = "unknown-key"   // no identity from the authority, or without the role
 	BadSignature Reason = "bad-signature" // includes a wrong audience
+	Revoked      Reason = "revoked"       // at or after the seq from which the authority revoked the key
 	BadRecords   Reason = "bad-records"   // records do not give the signed root, or break the frame's order
 	WrongEpoch   Reason = "wrong-epoch"
 	WrongPrev    Reason = "wrong-prev"

@@ -5,17 +5,22 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 
 	"trailmark/gateway/internal/store"
 	"trailmark/statement"
 	"trailmark/trace"
 )
 
-// stream is what the next frame of a device is checked against.
+// stream is what the next frame of one key, and so of one epoch, is checked against.
 type stream struct {
 	head   store.Head
 	some   bool // head holds a frame
 	traces map[string]store.Trace
+	before map[string]store.Trace // newest of each channel in the epochs before; set once a frame was accepted
+	// successor is the key that the head hands over to, and after which this key
+	// says nothing more; zeros: none.
+	successor statement.Hash
 }
 
 func (in *Ingest) device(ctx context.Context, tx *store.Tx, kid statement.Hash) (*stream, error) {
@@ -37,8 +42,55 @@ func (in *Ingest) device(ctx context.Context, tx *store.Tx, kid statement.Hash) 
 	for _, t := range traces {
 		d.traces[t.Channel] = t
 	}
+	if d.some {
+		if err := in.reload(ctx, tx, kid, d); err != nil {
+			return nil, err
+		}
+	}
 	in.devices[kid] = d
 	return d, nil
+}
+
+// reload reads what the head says of the next epoch, and the store of the ones
+// before.
+func (in *Ingest) reload(ctx context.Context, tx *store.Tx, kid statement.Hash, d *stream) error {
+	row, err := tx.Frame(kid, d.head.Epoch, d.head.Seq)
+	if err != nil {
+		return err
+	}
+	head, err := row.Delivery()
+	if err != nil {
+		return err
+	}
+	d.successor = successor(head.Contents)
+	if id, known := in.Identity(kid); known && id.Epoch > 0 && id.Replaces != nil {
+		old, err := in.device(ctx, tx, *id.Replaces)
+		if err != nil {
+			return err
+		}
+		d.before = old.newest()
+	}
+	return nil
+}
+
+// newest are the channels' newest traces, of this epoch or one before.
+func (d *stream) newest() map[string]store.Trace {
+	out := maps.Clone(d.before)
+	if out == nil {
+		out = map[string]store.Trace{}
+	}
+	maps.Copy(out, d.traces)
+	return out
+}
+
+// successor is the key that a frame with these records hands over to.
+func successor(records []any) statement.Hash {
+	for _, v := range records {
+		if h, ok := v.(*statement.Happening); ok && h.Type == statement.KeyRotation && len(h.Raw) == len(statement.Hash{}) {
+			return statement.Hash(h.Raw)
+		}
+	}
+	return statement.Hash{}
 }
 
 // batchTx applies checked messages inside one transaction.
@@ -64,6 +116,9 @@ func (b *batchTx) handle(ctx context.Context, c *checked, out *Outcome) error {
 		return nil
 	case seq < expected:
 		return b.repeat(c, epoch, out)
+	case !dev.successor.IsZero():
+		out.Err = refusef(WrongEpoch, "seq %d of a key that handed over to %.8s… with seq %d", seq, dev.successor, dev.head.Seq)
+		return nil
 	case seq > expected:
 		ok, err := b.tx.Park(kid, epoch, seq, c.up)
 		if err != nil {
@@ -78,7 +133,7 @@ func (b *batchTx) handle(ctx context.Context, c *checked, out *Outcome) error {
 			return err
 		}
 	default:
-		if err := b.apply(dev, c, false); err != nil {
+		if err := b.apply(ctx, dev, c, false); err != nil {
 			return b.outcome(err, out)
 		}
 		out.Receipts = append(out.Receipts, dev.head.Index)
@@ -140,7 +195,7 @@ func (b *batchTx) unpark(ctx context.Context, dev *stream, kid statement.Hash, e
 		}
 		c := b.in.check(Message{KeyID: kid, Data: up})
 		if c.err == nil {
-			c.err = b.apply(dev, &c, dev.head.ID.IsZero())
+			c.err = b.apply(ctx, dev, &c, dev.head.ID.IsZero())
 		}
 		if err := b.outcome(c.err, out); err != nil || out.Err != nil {
 			return err
@@ -164,20 +219,27 @@ func (b *batchTx) repeat(c *checked, epoch uint64, out *Outcome) error {
 		return err
 	}
 	out.Err = refusef(Fork, "second statement %.8s… for epoch %d seq %d, stored is %.8s…", s.ID(), epoch, c.d.Frame.Seq, stored.ID)
-	return b.tx.AddFork(store.Statement{ID: s.ID(), KeyID: s.Header.KeyID, Epoch: epoch, Seq: c.d.Frame.Seq, Received: b.now, Data: c.up})
+	return b.tx.AddFork(store.Statement{ID: s.ID(), KeyID: s.Header.KeyID, Epoch: epoch, Seq: c.d.Frame.Seq, Received: b.now, Data: s.Bytes()})
 }
 
 // apply stores a frame that continues the device's chain. On a refusal neither
 // the store nor dev has changed.
-func (b *batchTx) apply(dev *stream, c *checked, afterGap bool) error {
+func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked, afterGap bool) error {
 	s, f := c.d.Statement, c.d.Frame
 	kid, epoch := s.Header.KeyID, c.identity.Epoch
+	before := dev.before
 	switch {
-	case afterGap:
+	case dev.some && afterGap:
 	case dev.some:
 		if f.Prev != dev.head.ID {
 			return refusef(WrongPrev, "epoch %d seq %d names %.8s… before it, stored is %.8s…", epoch, f.Seq, f.Prev, dev.head.ID)
 		}
+	case epoch > 0:
+		old, err := b.takeover(ctx, c)
+		if err != nil {
+			return err
+		}
+		before = old.newest()
 	case !f.Prev.IsZero():
 		return refusef(WrongPrev, "first frame of the device names %.8s… before it", f.Prev)
 	}
@@ -188,7 +250,7 @@ func (b *batchTx) apply(dev *stream, c *checked, afterGap bool) error {
 			return refusef(UnknownPlan, "plan %.8s… is not one the site signed here", f.Plan)
 		}
 	}
-	steps, err := dev.extend(c, plan, epoch)
+	steps, err := dev.extend(c, plan, epoch, before)
 	if err != nil {
 		return refuse(BadTrace, err)
 	}
@@ -227,11 +289,36 @@ func (b *batchTx) apply(dev *stream, c *checked, afterGap bool) error {
 		return err
 	}
 	b.next++
-	dev.head, dev.some = head, true
+	dev.head, dev.some, dev.before, dev.successor = head, true, before, successor(c.bodies)
 	for _, st := range steps {
 		dev.traces[st.next.Channel] = st.next
 	}
 	return nil
+}
+
+// takeover gives the stream that the first frame of an epoch above 0 goes on
+// from: that of the key which the authority says this one replaces, which has
+// handed over to it in its last frame. Both keys and the authority agree then.
+func (b *batchTx) takeover(ctx context.Context, c *checked) (*stream, error) {
+	kid, id, f := c.d.Statement.Header.KeyID, c.identity, c.d.Frame
+	if id.Replaces == nil {
+		return nil, refusef(WrongEpoch, "identity opens epoch %d, but replaces no key", id.Epoch)
+	}
+	was, known := b.in.Identity(*id.Replaces)
+	if !known || was.Epoch+1 != id.Epoch || was.Subject != id.Subject || was.Role != id.Role || was.Simulated != id.Simulated {
+		return nil, refusef(WrongEpoch, "identity opens epoch %d, but replaces key %.8s…, which is not this device's of the epoch before", id.Epoch, *id.Replaces)
+	}
+	old, err := b.in.device(ctx, b.tx, *id.Replaces)
+	if err != nil {
+		return nil, err
+	}
+	if !old.some || old.successor != kid {
+		return nil, refusef(WrongEpoch, "key %.8s… of epoch %d did not hand over to this one", *id.Replaces, was.Epoch)
+	}
+	if f.Prev != old.head.ID {
+		return nil, refusef(WrongPrev, "epoch %d names %.8s… before it, the one before ended with %.8s…", id.Epoch, f.Prev, old.head.ID)
+	}
+	return old, nil
 }
 
 // step is one trace extended by one block.
@@ -243,7 +330,7 @@ type step struct {
 
 // extend recomputes every trace head of a frame from its blocks and compares it
 // with the one that the device signs.
-func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64) ([]step, error) {
+func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64, before map[string]store.Trace) ([]step, error) {
 	blocks := map[string]int{}
 	var steps []step
 	for i, v := range c.bodies {
@@ -259,7 +346,7 @@ func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64) ([]step,
 			if t, known := d.traces[v.Channel]; known && t.Broken && v.Start == nil && t.Start.Hash() == v.Head.Start {
 				continue // kept as signed, but no proof can be made of it
 			}
-			st, err := d.step(c, plan, epoch, c.bodies[at].(*statement.Block), c.d.Records[at], v)
+			st, err := d.step(c, plan, epoch, before, c.bodies[at].(*statement.Block), c.d.Records[at], v)
 			if err != nil {
 				return nil, fmt.Errorf("channel %s: %w", v.Channel, err)
 			}
@@ -273,7 +360,7 @@ func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64) ([]step,
 	return steps, nil
 }
 
-func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64,
+func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64, before map[string]store.Trace,
 	block *statement.Block, record []byte, head *statement.HeadRecord) (step, error) {
 	kid := c.d.Statement.Header.KeyID
 	var entry *statement.Channel
@@ -285,6 +372,9 @@ func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64,
 	t, known := d.traces[block.Channel]
 	prev := int64(-1)
 	if head.Start != nil {
+		if !known {
+			t, known = before[block.Channel]
+		}
 		next, err := open(c, entry, epoch, t, known, head)
 		if err != nil {
 			return step{}, err

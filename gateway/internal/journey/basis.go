@@ -21,6 +21,7 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 			signers[f.Statement.Header.KeyID] = true
 		}
 	}
+	erasures := 0
 	for _, kind := range []statement.Kind{statement.KindPlan, statement.KindProduct, statement.KindErasure, statement.KindKeyStatus} {
 		rows, err := b.c.store.Kind(b.ctx, kind)
 		if err != nil {
@@ -34,9 +35,15 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 			if row.Index >= b.anchor.Size || kind == statement.KindPlan && !plans[row.ID] {
 				continue
 			}
+			if kind == statement.KindErasure && erasures == b.maxErasures() {
+				break
+			}
 			if wanted, err := b.wanted(kind, row.Data); err != nil {
 				return err
 			} else if wanted {
+				if kind == statement.KindErasure {
+					erasures++
+				}
 				signers[row.KeyID] = true
 				b.d.Add(passport.Place{Index: row.Index}, row.Data)
 			}
@@ -62,8 +69,18 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 	return nil
 }
 
-// wanted reports whether a statement says something of this item or of a trace
-// that is shown.
+// maxErasures bounds the erasures that are shown, of about half a kilobyte each,
+// within what a passport may hold. Of more a verifier counts fewer than there are,
+// and an audit calls the rest not shown.
+func (b *builder) maxErasures() int {
+	if b.audit {
+		return 4096
+	}
+	return 256
+}
+
+// wanted reports whether a statement says something of this item or of blocks
+// that a trail is of.
 func (b *builder) wanted(kind statement.Kind, data []byte) (bool, error) {
 	s, err := statement.Parse(data)
 	if err != nil {
@@ -75,7 +92,9 @@ func (b *builder) wanted(kind statement.Kind, data []byte) (bool, error) {
 		return err == nil && p.GTIN == b.d.Item.GTIN, err
 	case statement.KindErasure:
 		e, err := s.Erasure()
-		return err == nil && slices.ContainsFunc(e.Records, func(r statement.Erased) bool { return r.Block != nil && b.starts[r.Block.Start] }), err
+		return err == nil && slices.ContainsFunc(e.Records, func(r statement.Erased) bool {
+			return r.Block != nil && slices.ContainsFunc(b.shown[r.Block.Start], func(s [2]uint64) bool { return r.Block.N >= s[0] && r.Block.N < s[1] })
+		}), err
 	}
 	return true, nil
 }

@@ -20,15 +20,9 @@ type builder struct {
 	audit  bool
 	d      passport.Draft
 	plans  map[statement.Hash]sitePlan
-	frames map[uint64]*frame       // by ledger index
-	older  map[uint64]store.Anchor // by size: those that cover a head or bound a time
-	starts map[statement.Hash]bool // of the traces that are shown
-}
-
-// frame is a frame with its records.
-type frame struct {
-	*statement.Delivery
-	leaves []statement.Hash // of its records
+	frames map[uint64]*store.Delivery     // by ledger index
+	older  map[uint64]store.Anchor        // by size: those that cover a head or bound a time
+	shown  map[statement.Hash][][2]uint64 // blocks [a, b) that trails are of, by their traces' starts
 }
 
 // sitePlan is a plan and who signed it.
@@ -49,7 +43,7 @@ func (b *builder) compose(sightings []store.Sighting) (*passport.Passport, error
 	if b.plans, err = b.sitePlans(); err != nil {
 		return nil, err
 	}
-	b.starts = map[statement.Hash]bool{}
+	b.shown = map[statement.Hash][][2]uint64{}
 	used := map[statement.Hash]bool{}
 	stays, err := b.stays(thin(sightings, b.reRead), used)
 	if err != nil {
@@ -196,7 +190,7 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 		}
 		last := len(marks) - 1
 		b.d.Trail(out, marks[last], marks[:last]...)
-		b.starts[t.Start.Hash()] = true
+		b.shown[t.Start.Hash()] = append(b.shown[t.Start.Hash()], [2]uint64{from.N, to.N + 1})
 		for id, p := range b.plans { // the plan that the trace was begun under
 			if _, entry, ok := p.Channel(ch.Device, ch.Name); ok && entry.Hash() == t.Start.Plan && !b.lists(used, ch, t.Start.Plan) {
 				used[id] = true
@@ -280,13 +274,10 @@ func (b *builder) runs(traceID int64, from, to uint64, channel string) (out []pa
 	return out, nil
 }
 
-// blockOf is the encoded block record of a channel in a frame.
-func blockOf(d *statement.Delivery, channel string) ([]byte, bool) {
-	for i, body := range d.Bodies {
-		if body.Kind != statement.RecordBlock {
-			break // blocks come first
-		}
-		if v, err := body.Decode(); err == nil && v.(*statement.Block).Channel == channel {
+// blockOf is the encoded block record of a channel in a frame, if it is held.
+func blockOf(d *store.Delivery, channel string) ([]byte, bool) {
+	for i, v := range d.Contents {
+		if block, ok := v.(*statement.Block); ok && block.Channel == channel {
 			return d.Records[i], true
 		}
 	}
@@ -304,7 +295,7 @@ func (b *builder) lists(used map[statement.Hash]bool, ch statement.Channel, entr
 }
 
 // frame loads a frame of the ledger.
-func (b *builder) frame(index uint64) (*frame, error) {
+func (b *builder) frame(index uint64) (*store.Delivery, error) {
 	if f, ok := b.frames[index]; ok {
 		return f, nil
 	}
@@ -312,11 +303,10 @@ func (b *builder) frame(index uint64) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := row.Delivery()
+	f, err := row.Delivery()
 	if err != nil {
 		return nil, err
 	}
-	f := &frame{d, statement.RecordLeaves(d.Records)}
 	b.frames[index] = f
 	return f, nil
 }
@@ -329,6 +319,6 @@ func (b *builder) record(index uint64, record int) (passport.Mark, error) {
 		return m, err
 	}
 	b.d.Add(m.Place, f.Statement.Bytes())
-	b.d.Show(m, f.Records[record], f.leaves)
+	b.d.Show(m, f.Records[record], f.Leaves)
 	return m, nil
 }

@@ -82,7 +82,7 @@ func (c *Composer) item(ctx context.Context, link epc.Link, audit bool) ([]byte,
 	if len(sightings) == 0 {
 		return nil, ErrNotYet
 	}
-	b := &builder{c: c, ctx: ctx, anchor: anchor, audit: audit, frames: map[uint64]*frame{}, older: map[uint64]store.Anchor{},
+	b := &builder{c: c, ctx: ctx, anchor: anchor, audit: audit, frames: map[uint64]*store.Delivery{}, older: map[uint64]store.Anchor{},
 		d: passport.Draft{Item: passport.Item{GTIN: link.GTIN, Serial: link.Serial}}}
 	p, err := b.compose(sightings)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 
-	"trailmark/internal/dcbor"
 	"trailmark/statement"
 )
 
@@ -19,7 +18,8 @@ type Statement struct {
 	Seq      uint64 // of a frame
 	Received int64  // ms
 	Data     []byte
-	Extra    []byte // of a frame: see Extra
+	Extra    []byte // of a frame: see Extra; nil once a record of it was erased
+	kept     []byte // of a frame with erased records
 }
 
 // Extra is what a frame's records are made from.
@@ -29,30 +29,16 @@ type Extra struct {
 	Bodies []statement.WireBody
 }
 
-// Delivery rebuilds the delivery that was stored, checking its records root.
-func (s Statement) Delivery() (*statement.Delivery, error) {
-	var x Extra
-	if err := dcbor.Unmarshal(s.Extra, &x); err != nil {
-		return nil, fmt.Errorf("statement %d: %w", s.Index, err)
-	}
-	up, err := dcbor.Marshal(statement.Up{Version: 1, Statement: s.Data, Seed: x.Seed, Bodies: x.Bodies})
-	if err != nil {
-		return nil, err
-	}
-	d, err := statement.ParseUp(up)
-	if err != nil {
-		return nil, fmt.Errorf("statement %d: %w", s.Index, err)
-	}
-	return d, nil
-}
-
-const statementColumns = "idx, id, kind, kid, epoch, seq, received, data, extra"
+const (
+	statementColumns = "idx, id, kind, kid, epoch, seq, received, data, extra"
+	statementRead    = statementColumns + ", kept"
+)
 
 func scanStatement(rows *sql.Rows, s *Statement) error {
 	var id, kid []byte
 	var kind string
 	var seq int64
-	if err := rows.Scan(&s.Index, &id, &kind, &kid, &s.Epoch, &seq, &s.Received, &s.Data, &s.Extra); err != nil {
+	if err := rows.Scan(&s.Index, &id, &kind, &kid, &s.Epoch, &seq, &s.Received, &s.Data, &s.Extra, &s.kept); err != nil {
 		return err
 	}
 	s.Kind, s.Seq = statement.Kind(kind), uint64(max(seq, 0))
@@ -108,12 +94,12 @@ func (s *Store) Count(ctx context.Context) (n uint64, err error) {
 
 // Statements are up to limit statements from an index on, in ledger order.
 func (s *Store) Statements(ctx context.Context, from uint64, limit int) ([]Statement, error) {
-	return collect(ctx, s.db, scanStatement, "SELECT "+statementColumns+" FROM statement WHERE idx >= $1 ORDER BY idx LIMIT $2", from, limit)
+	return collect(ctx, s.db, scanStatement, "SELECT "+statementRead+" FROM statement WHERE idx >= $1 ORDER BY idx LIMIT $2", from, limit)
 }
 
 // Statement is the statement at a ledger index.
 func (s *Store) Statement(ctx context.Context, index uint64) (Statement, error) {
-	return first(collect(ctx, s.db, scanStatement, "SELECT "+statementColumns+" FROM statement WHERE idx = $1", index))
+	return first(collect(ctx, s.db, scanStatement, "SELECT "+statementRead+" FROM statement WHERE idx = $1", index))
 }
 
 // Frame is a device's frame by epoch and seq.
@@ -128,13 +114,13 @@ func (t *Tx) Frame(kid statement.Hash, epoch, seq uint64) (Statement, error) {
 
 func frame(ctx context.Context, q querier, kid statement.Hash, epoch, seq uint64) (Statement, error) {
 	return first(collect(ctx, q, scanStatement,
-		"SELECT "+statementColumns+" FROM statement WHERE kid = $1 AND epoch = $2 AND seq = $3", kid[:], epoch, int64(seq)))
+		"SELECT "+statementRead+" FROM statement WHERE kid = $1 AND epoch = $2 AND seq = $3", kid[:], epoch, int64(seq)))
 }
 
 // Kind are all statements of a kind other than frame, in ledger order.
 func (s *Store) Kind(ctx context.Context, kind statement.Kind) ([]Statement, error) {
 	return collect(ctx, s.db, scanStatement,
-		"SELECT "+statementColumns+" FROM statement WHERE kind = $1 AND kind <> 'frame' ORDER BY idx", string(kind))
+		"SELECT "+statementRead+" FROM statement WHERE kind = $1 AND kind <> 'frame' ORDER BY idx", string(kind))
 }
 
 // A Head is the newest accepted frame of a device.
@@ -224,18 +210,4 @@ func (s *Store) Forks(ctx context.Context) ([]Statement, error) {
 func (s *Store) FramesFrom(ctx context.Context, kid statement.Hash, index uint64) (n uint64, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM statement WHERE idx >= $1 AND kid = $2 AND seq >= 0", index, kid[:]).Scan(&n)
 	return n, err
-}
-
-// PutLogin sets the hash of a device's password at the broker.
-func (t *Tx) PutLogin(kid statement.Hash, hash [32]byte) error {
-	return t.exec("INSERT INTO login (kid, hash) VALUES ($1,$2) ON CONFLICT (kid) DO UPDATE SET hash=excluded.hash", kid[:], hash[:])
-}
-
-// Login is the hash of a device's password.
-func (s *Store) Login(ctx context.Context, kid statement.Hash) (hash []byte, err error) {
-	err = s.db.QueryRowContext(ctx, "SELECT hash FROM login WHERE kid = $1", kid[:]).Scan(&hash)
-	if err == sql.ErrNoRows {
-		err = ErrNotFound
-	}
-	return hash, err
 }

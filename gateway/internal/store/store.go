@@ -40,8 +40,8 @@ type Store struct {
 
 // Open opens or creates the database in dir and brings its schema up to date.
 func Open(ctx context.Context, dir string) (*Store, error) {
-	path := filepath.Join(dir, "store.db")
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	path := filepath.Join(dir, File)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)&_pragma=busy_timeout(5000)&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,8 @@ type Trace struct {
 	Entry    *statement.Channel // the plan's channel entry, nil: none
 	Frontier trace.Frontier
 	Last     int64 // time of the last reading, ms
-	Value    int64 // its value
+	Value    int64 // its value, unless Erased
+	Erased   bool  // the newest block's readings were erased
 	Broken   bool  // blocks were lost on the card: it cannot be extended here
 }
 
@@ -33,11 +34,11 @@ func (t Trace) Spec() trace.Spec {
 	return t.Entry.Spec()
 }
 
-const traceColumns = "id, kid, channel, preimage, entry, frontier, last, value, broken"
+const traceColumns = "id, kid, channel, preimage, entry, frontier, last, value, erased, broken"
 
 func scanTrace(rows *sql.Rows, t *Trace) error {
 	var kid, preimage, entry, frontier []byte
-	if err := rows.Scan(&t.ID, &kid, &t.Channel, &preimage, &entry, &frontier, &t.Last, &t.Value, &t.Broken); err != nil {
+	if err := rows.Scan(&t.ID, &kid, &t.Channel, &preimage, &entry, &frontier, &t.Last, &t.Value, &t.Erased, &t.Broken); err != nil {
 		return err
 	}
 	if len(entry) > 0 {
@@ -84,7 +85,7 @@ func (t *Tx) AddTrace(tr Trace) (int64, error) {
 
 // PutTrace stores a trace's new frontier.
 func (t *Tx) PutTrace(tr Trace) error {
-	return t.exec("UPDATE trace SET frontier = $1, last = $2, value = $3 WHERE id = $4", dcbor.MustMarshal(tr.Frontier), tr.Last, tr.Value, tr.ID)
+	return t.exec("UPDATE trace SET frontier = $1, last = $2, value = $3, erased = 0 WHERE id = $4", dcbor.MustMarshal(tr.Frontier), tr.Last, tr.Value, tr.ID)
 }
 
 // BreakTraces marks the newest trace of each channel of a device as broken.

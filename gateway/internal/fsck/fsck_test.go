@@ -1,0 +1,279 @@
+package fsck
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/chain/comet"
+)
+
+// uncovered are the columns that nothing signs and no second copy gives: what a
+// flipped bit there changes is the gateway's own word and no more.
+var uncovered = map[string]string{
+	"statement.received":      "when the gateway took it; in bounds",
+	"fork.received":           "the same",
+	"goose_db_version.tstamp": "when the schema was brought up to date",
+}
+
+// shared is a chain that is opened once for many checks.
+type shared struct{ *comet.Archive }
+
+func (shared) Close() error { return nil }
+
+func (w *world) share() func() (Chain, error) {
+	a, err := comet.OpenArchive(filepath.Join(w.dir, "chain"), chainID)
+	w.must(err)
+	w.t.Cleanup(func() { a.Close() })
+	return func() (Chain, error) { return shared{a}, nil }
+}
+
+func TestCleanStore(t *testing.T) {
+	w := newWorld(t)
+	w.chain = w.share()
+	sum, found := w.check()
+	for _, f := range found {
+		t.Error(f)
+	}
+	if want := (Summary{Statements: 24, Entries: 24, Anchors: 2, Readings: 57}); sum != want {
+		t.Errorf("checked %+v, want %+v", sum, want)
+	}
+}
+
+// cell is one value of the store, with the columns that find its row.
+type cell struct {
+	table, column string
+	where         string
+	key           []any
+	value         any
+}
+
+// cells are all values of the store.
+func cells(t *testing.T, db *sql.DB) (out []cell) {
+	t.Helper()
+	tables := strs(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
+	for _, table := range tables {
+		columns := strs(t, db, "SELECT name FROM pragma_table_info('"+table+"') ORDER BY cid")
+		keys := strs(t, db, "SELECT name FROM pragma_table_info('"+table+"') WHERE pk > 0 ORDER BY pk")
+		if len(keys) == 0 {
+			keys = []string{"rowid"}
+		}
+		rows, err := db.Query("SELECT " + strings.Join(keys, ", ") + ", " + strings.Join(columns, ", ") + " FROM " + table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			values, into := make([]any, len(keys)+len(columns)), make([]any, len(keys)+len(columns))
+			for i := range values {
+				into[i] = &values[i]
+			}
+			if err := rows.Scan(into...); err != nil {
+				t.Fatal(err)
+			}
+			for i, column := range columns {
+				if v := values[len(keys)+i]; v != nil {
+					out = append(out, cell{table, column, strings.Join(keys, " = ? AND ") + " = ?", values[:len(keys)], v})
+				}
+			}
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func strs(t *testing.T, db *sql.DB, q string) (out []string) {
+	t.Helper()
+	rows, err := db.Query(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// flip is a value with one bit changed; false for one that has no bits.
+func flip(v any, r *rand.Rand) (any, bool) {
+	switch v := v.(type) {
+	case int64:
+		return v ^ 1<<r.IntN(63), true
+	case []byte:
+		if len(v) == 0 {
+			return nil, false
+		}
+		b := slices.Clone(v)
+		b[r.IntN(len(b))] ^= 1 << r.IntN(8)
+		return b, true
+	case string:
+		if len(v) == 0 {
+			return nil, false
+		}
+		b := []byte(v)
+		b[r.IntN(len(b))] ^= 1 << r.IntN(7)
+		return string(b), true
+	}
+	return nil, false
+}
+
+// TestFlippedValues flips one bit at a time, some in every column of every table:
+// each is found, in the table where it is.
+func TestFlippedValues(t *testing.T) {
+	const each = 5
+	w := newWorld(t)
+	w.chain = w.share()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, store.File))
+	w.must(err)
+	defer db.Close()
+	byColumn := map[string][]cell{}
+	for _, c := range cells(t, db) {
+		byColumn[c.table+"."+c.column] = append(byColumn[c.table+"."+c.column], c)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	flips, silent := 0, map[string]int{}
+	for _, column := range slices.Sorted(maps.Keys(byColumn)) {
+		for range each {
+			c := byColumn[column][r.IntN(len(byColumn[column]))]
+			bad, ok := flip(c.value, r)
+			if !ok {
+				continue
+			}
+			set := func(to any, where []any) error {
+				_, err := db.Exec("UPDATE "+c.table+" SET "+c.column+" = ? WHERE "+c.where, append([]any{to}, where...)...)
+				return err
+			}
+			if err := set(bad, c.key); err != nil {
+				continue // another row has that key
+			}
+			flips++
+			_, found := w.check()
+			named := slices.ContainsFunc(found, func(f Finding) bool { return f.Table == c.table })
+			switch {
+			case !named && uncovered[column] != "":
+				silent[column]++
+			case !named:
+				t.Errorf("%s, row %v: %v became %v, and nobody saw; findings: %v", column, c.key, show(c.value), show(bad), found)
+			}
+			// A key column was itself changed: the row is found by its new value.
+			where := slices.Clone(c.key)
+			for i, k := range strings.Split(c.where, " = ?") {
+				if strings.TrimPrefix(k, " AND ") == c.column {
+					where[i] = bad
+				}
+			}
+			w.must(set(c.value, where))
+		}
+	}
+	if _, found := w.check(); len(found) > 0 {
+		t.Fatalf("put back, but: %v", found)
+	}
+	t.Logf("%d flips in %d columns, without effect on what anybody signed: %v", flips, len(byColumn), silent)
+}
+
+func show(v any) string {
+	if b, ok := v.([]byte); ok && len(b) > 40 {
+		return fmt.Sprintf("%x…", b[:40])
+	}
+	return fmt.Sprint(v)
+}
+
+// TestFlippedTiles flips bits of the ledger's files: each is found, in its file.
+func TestFlippedTiles(t *testing.T) {
+	const each = 12
+	w := newWorld(t)
+	w.chain = w.share()
+	var files []string
+	w.must(filepath.WalkDir(filepath.Join(w.dir, "ledger"), func(path string, d fs.DirEntry, err error) error {
+		if info, _ := d.Info(); err == nil && !d.IsDir() && info.Size() > 0 {
+			files = append(files, path)
+		}
+		return err
+	}))
+	r := rand.New(rand.NewPCG(3, 4))
+	flips := 0
+	for _, path := range files {
+		name, err := filepath.Rel(w.dir, path)
+		w.must(err)
+		good := w.read(name)
+		for range each {
+			bad := slices.Clone(good)
+			at, bit := r.IntN(len(bad)), r.IntN(8)
+			bad[at] ^= 1 << bit
+			w.must(os.WriteFile(path, bad, 0o600))
+			flips++
+			if _, found := w.check(); !slices.ContainsFunc(found, func(f Finding) bool { return f.File == name }) {
+				t.Errorf("%s: bit %d of byte %d was flipped, and nobody saw; findings: %v", name, bit, at, found)
+			}
+		}
+		w.must(os.WriteFile(path, good, 0o600))
+	}
+	if _, found := w.check(); len(found) > 0 {
+		t.Fatalf("put back, but: %v", found)
+	}
+	t.Logf("%d flips in %d files", flips, len(files))
+}
+
+// TestFlippedPages flips bits of the database file itself, below SQL. Where
+// nothing is found, nothing that is stored has changed.
+func TestFlippedPages(t *testing.T) {
+	const flips = 150
+	w := newWorld(t)
+	w.chain = w.share()
+	path := filepath.Join(w.dir, store.File)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=wal_checkpoint(TRUNCATE)")
+	w.must(err)
+	w.must(db.Ping())
+	before := content(t, db)
+	w.must(db.Close())
+	good := w.read(store.File)
+	r := rand.New(rand.NewPCG(5, 6))
+	found, silent := 0, 0
+	for range flips {
+		bad := slices.Clone(good)
+		at, bit := r.IntN(len(bad)), r.IntN(8)
+		bad[at] ^= 1 << bit
+		w.must(os.WriteFile(path, bad, 0o600))
+		findings := 0
+		_, err := Check(context.Background(), Options{Dir: w.dir, Trust: w.trust, Origin: origin, Chain: w.chain, Report: func(Finding) { findings++ }})
+		if err != nil || findings > 0 {
+			found++
+			continue
+		}
+		silent++
+		db, err := store.OpenReadOnly(t.Context(), w.dir)
+		w.must(err)
+		if after := content(t, db); after != before {
+			t.Errorf("bit %d of byte %d of page %d was flipped, the content changed, and nobody saw", bit, at%4096, at/4096+1)
+		}
+		w.must(db.Close())
+	}
+	w.must(os.WriteFile(path, good, 0o600))
+	t.Logf("%d flips of a database of %d bytes: %d found, %d without effect on any value", flips, len(good), found, silent)
+}
+
+// content is every value of the store but for those that nothing covers.
+func content(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	var b strings.Builder
+	for _, c := range cells(t, db) {
+		if uncovered[c.table+"."+c.column] == "" {
+			fmt.Fprintf(&b, "%s.%s %v %T %v\n", c.table, c.column, c.key, c.value, c.value)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,234 @@
+package fsck
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"trailmark/gateway/internal/ingest"
+	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/sequence"
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/chain/comet"
+	"trailmark/internal/dcbor"
+	"trailmark/internal/device"
+	"trailmark/passport"
+	"trailmark/statement"
+	"trailmark/trace"
+)
+
+const (
+	audience = "demo/test"
+	origin   = "trailmark.example/demo/2026h2"
+	chainID  = "trailmark-demo"
+	subject  = "urn:dev:os:32473-d"
+)
+
+// world is a gateway's folder with something in every table: two devices, a new
+// plan, a declared gap, a waiting frame, a fork and two anchors.
+type world struct {
+	t     testing.TB
+	dir   string
+	trust *passport.Trust
+	st    *store.Store
+	in    *ingest.Ingest
+	plan  statement.Hash
+	now   int64
+	chain func() (Chain, error)
+}
+
+func key(seed byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, 32))
+}
+
+func signer(t testing.TB, seed byte) *statement.Signer {
+	t.Helper()
+	s, err := statement.NewSigner(key(seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) sign(by *statement.Signer, kind statement.Kind, iss string, payload any) *statement.Statement {
+	w.t.Helper()
+	s, err := by.Sign(statement.Header{Issuer: iss, Subject: "0", Audience: audience, Kind: kind}, dcbor.MustMarshal(payload))
+	w.must(err)
+	return s
+}
+
+func (w *world) add(ss ...*statement.Statement) {
+	w.t.Helper()
+	w.must(w.in.Add(context.Background(), ss...))
+}
+
+// unit is one device of the world.
+type unit struct {
+	w      *world
+	signer *statement.Signer
+	sealer *device.Sealer
+	state  device.State
+	entry  *statement.Channel
+}
+
+func (w *world) unit(seed byte) *unit {
+	w.t.Helper()
+	s := signer(w.t, seed)
+	name := subject + string('a'+rune(seed))
+	w.add(w.sign(signer(w.t, 1), statement.KindIdentity, "authority", &statement.Identity{Version: 1, Key: statement.PublicKey{Key: s.Key()},
+		Subject: name, Role: statement.RoleDevice, To: trace.MaxTime}))
+	return &unit{w: w, signer: s, state: device.NewState(0, statement.Hash{}), sealer: &device.Sealer{Signer: s, Issuer: name, Audience: audience},
+		entry: &statement.Channel{Device: s.Key().ID(), Name: "28-0316a2795fff/temp", Unit: "Cel", Nominal: 1000,
+			Limits: []trace.Limit{{Comparison: trace.AtOrAbove, Value: 8001}}}}
+}
+
+func (u *unit) seal(change ...func(*device.Input)) device.Sealed {
+	u.w.t.Helper()
+	u.w.now += 60_000
+	now := u.w.now
+	in := device.Input{Clock: statement.Clock{BootID: [16]byte{7}, BootCount: 1, Boottime: now * 1_000_000, Wall: now, Quality: statement.ClockSynchronised},
+		Plan: u.w.plan, Entries: func(string) *statement.Channel { return u.entry },
+		Readings:  []device.ChannelReadings{{Channel: u.entry.Name, Times: []int64{now - 2000, now - 1000, now}, Values: []int64{4000, 4062, 8500}}},
+		Sightings: []*statement.Sighting{{Antenna: "llrp0/1", EPC: []byte("twelve bytes"), First: now - 1500, Last: now - 100, Reads: 3}}}
+	for _, c := range change {
+		c(&in)
+	}
+	s, err := u.sealer.Seal(u.state, in)
+	u.w.must(err)
+	u.state = s.Next
+	return s
+}
+
+func (u *unit) give(frames ...device.Sealed) {
+	u.w.t.Helper()
+	for _, f := range frames {
+		_, err := u.w.in.Handle(context.Background(), []ingest.Message{{KeyID: u.signer.Key().ID(), Data: f.Up}})
+		u.w.must(err)
+	}
+}
+
+// replan puts the units' channels into a plan, with a limit.
+func (w *world) replan(seq uint64, limit int64, units ...*unit) {
+	w.t.Helper()
+	z := statement.Zone{ID: "cold1", Name: statement.Texts{{Lang: "en", Words: "Cold"}}, ReRead: 60_000}
+	for _, u := range units {
+		e := *u.entry
+		e.Limits = []trace.Limit{{Comparison: trace.AtOrAbove, Value: limit}}
+		u.entry = &e
+		z.Channels = append(z.Channels, e)
+	}
+	p := w.sign(signer(w.t, 2), statement.KindPlan, "site", &statement.Plan{Version: 1, Seq: seq, Prev: w.plan,
+		Site: statement.Texts{{Lang: "en", Words: "Site"}}, Zones: []statement.Zone{z}})
+	w.add(p)
+	w.plan = p.ID()
+}
+
+// newWorld makes the folder and stops everything that wrote it.
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	ctx := context.Background()
+	quiet := slog.New(slog.DiscardHandler)
+	w := &world{t: t, dir: t.TempDir(), now: 1_790_000_000_000}
+	logKey, err := ledger.NewKey(origin, key(5))
+	w.must(err)
+	receipts, err := statement.NewKey(logKey.PublicKey())
+	w.must(err)
+	authority := signer(t, 1).Key()
+	w.st, err = store.Open(ctx, w.dir)
+	w.must(err)
+	w.in, err = ingest.New(ctx, w.st, statement.NewKeyring(audience, authority), time.Now, quiet)
+	w.must(err)
+	node, err := comet.Start(ctx, comet.Config{Home: filepath.Join(w.dir, "chain"), ChainID: chainID, Admin: key(6).Public().(ed25519.PublicKey), Log: quiet})
+	w.must(err)
+	w.trust = &passport.Trust{Authorities: []statement.PublicKey{{Key: authority}}, Logs: []passport.Log{{Origin: origin, Key: statement.PublicKey{Key: receipts}}},
+		Audience: audience, Chains: []passport.Chain{{ID: chainID, Kind: passport.Comet, Validators: 1}}}
+	for _, v := range node.Voters() {
+		w.trust.Chains[0].Keys = append(w.trust.Chains[0].Keys, passport.Validator{Key: [32]byte(v.Key), Power: uint64(v.Power)})
+	}
+	tx, err := comet.NewRegister(chainID, key(6), comet.Registration{Revision: 1, Origin: origin, LogKey: logKey.VerifierKey(), Submitters: []ed25519.PublicKey{key(7).Public().(ed25519.PublicKey)}})
+	w.must(err)
+	w.must(node.Submit(ctx, tx))
+
+	w.add(w.sign(signer(t, 1), statement.KindIdentity, "authority", &statement.Identity{Version: 1, Key: statement.PublicKey{Key: signer(t, 2).Key()},
+		Subject: "site", Role: statement.RoleSite, To: trace.MaxTime}))
+	a, b := w.unit(10), w.unit(11)
+	w.replan(0, 8001, a, b)
+	for range 5 {
+		a.give(a.seal())
+		b.give(b.seal())
+	}
+	w.anchor(ctx, node, logKey, quiet)
+	// b loses two frames on its card and says so; what it signs next waits.
+	b.seal()
+	b.seal()
+	b.give(b.seal(func(in *device.Input) {
+		in.Restart = true
+		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{5, 6}, Words: "crc"}}
+	}), b.seal())
+	w.replan(1, 9001, a, b)
+	for range 3 {
+		a.give(a.seal())
+		b.give(b.seal())
+	}
+	b.seal()
+	b.give(b.seal()) // waits
+	// a's key signs a second frame for a seq.
+	fork := a.state
+	a.give(a.seal())
+	a.state = fork
+	a.give(a.seal(func(in *device.Input) { in.Readings[0].Values[0] = 5000 }))
+	w.anchor(ctx, node, logKey, quiet)
+	w.must(node.Stop())
+	w.must(w.st.Close())
+	return w
+}
+
+// anchor brings the store into the ledger and the ledger's head onto the chain.
+func (w *world) anchor(ctx context.Context, node *comet.Node, logKey *ledger.Key, log *slog.Logger) {
+	w.t.Helper()
+	l, err := ledger.Open(ctx, ledger.Options{Dir: filepath.Join(w.dir, "ledger"), Key: logKey, CheckpointInterval: 100 * time.Millisecond, Log: log})
+	w.must(err)
+	_, err = sequence.New(ctx, w.st, l, nil, log)
+	w.must(err)
+	size, err := l.Size(ctx)
+	w.must(err)
+	note, _, err := l.Await(ctx, size-1)
+	w.must(err)
+	w.must(l.Close())
+	a, err := node.Anchor(ctx, key(7), note)
+	w.must(err)
+	w.must(w.st.Update(ctx, func(tx *store.Tx) error {
+		return tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: chainID, Root: a.Root, Height: a.Height,
+			Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note})
+	}))
+}
+
+// check runs Check and gives what it found.
+func (w *world) check() (Summary, []Finding) {
+	w.t.Helper()
+	var found []Finding
+	sum, err := Check(context.Background(), Options{Dir: w.dir, Trust: w.trust, Origin: origin,
+		Chain:  w.chain,
+		Report: func(f Finding) { found = append(found, f) }})
+	w.must(err)
+	return sum, found
+}
+
+func (w *world) read(file string) []byte {
+	w.t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.dir, file))
+	w.must(err)
+	return data
+}
