@@ -48,6 +48,15 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
+func FuzzParseAlarmDetail(f *testing.F) {
+	f.Add(unhex(f, "83 82 02 191f41 192134 02"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if d, err := statement.ParseAlarmDetail(data); err == nil && !bytes.Equal(dcbor.MustMarshal(d), data) {
+			t.Fatalf("%x encodes otherwise", data)
+		}
+	})
+}
+
 func FuzzParseKey(f *testing.F) {
 	f.Add(signer(f, edKey(1)).Key().Encoded())
 	f.Add(signer(f, ecKey(f, 1)).Key().Encoded())

@@ -21,6 +21,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"trailmark/internal/r200"
 )
 
 // DefaultPath is where a packaged agent has its file.
@@ -33,6 +35,7 @@ const maxFile = 64 << 10
 // deploy/agent/agent.example.yaml, which names every key.
 type File struct {
 	Gateway   string   `yaml:"gateway"`    // base URL
+	CA        string   `yaml:"ca"`         // PEM file of the gateway's CA, for a claim that is a code alone
 	Claim     string   `yaml:"claim"`      // one-time code or URI, used while there is no enrolment
 	ClaimFile string   `yaml:"claim_file"` // the same in a file
 	Key       string   `yaml:"key"`        // "file:" or "tpm:" and a path
@@ -94,6 +97,14 @@ type LLRP struct {
 	Antennas    int    `yaml:"antennas"`
 	TLS         bool   `yaml:"tls"`
 	Fingerprint string `yaml:"fingerprint"` // SHA-256 of the reader's certificate, hex; "" with tls: public CAs
+}
+
+// Count is how many antennas the reader has, two if the file does not say.
+func (r LLRP) Count() int {
+	if r.Antennas == 0 {
+		return 2
+	}
+	return r.Antennas
 }
 
 // Antenna says from when on a tag counts as present at one antenna.
@@ -178,8 +189,13 @@ func at(node ast.Node, format string, args ...any) error {
 
 // Default is what an empty file means.
 func Default() File {
-	return File{Gateway: "https://127.0.0.1:8443", Key: "file:key.pem", Dir: "/var/lib/trailmark-agent",
+	return File{Gateway: "https://127.0.0.1:8443", Key: "file:", Dir: "/var/lib/trailmark-agent",
 		Every: Duration(time.Minute), Seal: Duration(time.Minute), Card: 1 << 30, Log: "info", W1: &W1{Root: "/sys/bus/w1/devices", Optional: true}}
+}
+
+// UsesBuses reports that there are I2C, SPI or GPIO devices to look for.
+func (c File) UsesBuses() bool {
+	return len(c.I2C) > 0 || len(c.MFRC522) > 0 || c.Panel != (Panel{})
 }
 
 // Load reads the file at path over the defaults.
@@ -232,6 +248,22 @@ func says(tree *ast.File) bool {
 	return !null
 }
 
+// Print writes c as a file that Load reads, but for the claim, which is a secret.
+func (c File) Print(w io.Writer) error {
+	if c.Claim != "" {
+		if _, err := fmt.Fprintln(w, "# a claim is given, it is not shown"); err != nil {
+			return err
+		}
+		c.Claim = ""
+	}
+	text, err := yaml.Marshal(c)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(text)
+	return err
+}
+
 // explain adds the key that was likely meant.
 func explain(err error) error {
 	text := strings.TrimRight(yaml.FormatError(err, false, true), "\n")
@@ -245,14 +277,11 @@ func explain(err error) error {
 
 // Check refuses what cannot be meant.
 func (c File) Check() error {
-	key, path, _ := strings.Cut(c.Key, ":")
 	switch {
 	case c.Dir == "" || !filepath.IsAbs(c.Dir):
 		return fmt.Errorf("dir: %q is not a path from /", c.Dir)
 	case c.Claim != "" && c.ClaimFile != "":
 		return errors.New("claim and claim_file: give one of them")
-	case key != "file" && key != "tpm" || path == "":
-		return fmt.Errorf("key: %q is not like file:key.pem or tpm:/dev/tpmrm0", c.Key)
 	case c.Every < Duration(100*time.Millisecond) || c.Every > Duration(24*time.Hour):
 		return fmt.Errorf("every: %v is not within 100ms..24h", c.Every)
 	case c.Seal < Duration(100*time.Millisecond) || c.Seal > Duration(time.Hour):
@@ -338,6 +367,10 @@ func (c File) checkReaders() error {
 			return errors.New("r200: no port, as /dev/ttyUSB0")
 		case r.Power < 0 || r.Power > 30:
 			return fmt.Errorf("r200: power of %g dBm is not within 0..30", r.Power)
+		case r.Region != "":
+			if _, err := r200.ParseRegion(r.Region); err != nil {
+				return err
+			}
 		}
 	}
 	for _, r := range c.LLRP {

@@ -180,6 +180,7 @@ func (s *Station) included(cp statement.Checkpoint, i statement.Included) error 
 func (s *Station) foreign(i statement.Included) {
 	s.tamper("receipt for a statement that this device did not sign", &i)
 	s.st.Alarm, s.changed = true, true
+	s.raised++
 }
 
 func (s *Station) tamper(words string, i *statement.Included) {

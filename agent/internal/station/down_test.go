@@ -9,6 +9,7 @@ import (
 	"trailmark/internal/dcbor"
 	"trailmark/internal/device"
 	"trailmark/statement"
+	"trailmark/trace"
 )
 
 // signed runs a device until it has sent n frames.
@@ -226,11 +227,11 @@ func (r *rig) identity(of statement.Key, by *statement.Signer, role statement.Ro
 	return s.Bytes()
 }
 
-func (r *rig) planDown(seq uint64, nominal int64) *statement.PlanDown {
+func (r *rig) planDown(seq uint64, nominal int64, limits ...trace.Limit) *statement.PlanDown {
 	r.t.Helper()
 	p := &statement.Plan{Version: 1, Seq: seq, Site: statement.Texts{{Lang: "en", Words: "depot"}}, Zones: []statement.Zone{{ID: "z",
 		Name: statement.Texts{{Lang: "en", Words: "room"}}, Channels: []statement.Channel{
-			{Device: r.c.Key, Name: "28-1/temp", Unit: "Cel", Nominal: nominal},
+			{Device: r.c.Key, Name: "28-1/temp", Unit: "Cel", Nominal: nominal, Limits: limits},
 			{Device: r.c.Key, Name: "28-9/temp", Unit: "Cel", Nominal: nominal}, // which nobody found
 			{Device: statement.Hash{5}, Name: "28-8/temp", Unit: "Cel", Nominal: nominal}}}}}
 	if seq > 0 {

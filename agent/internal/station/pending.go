@@ -2,17 +2,14 @@ package station
 
 import (
 	"cmp"
-	"encoding/hex"
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"trailmark/agent/internal/rfid"
 	"trailmark/agent/internal/sensor"
 	"trailmark/internal/device"
-	"trailmark/internal/epc"
 	"trailmark/statement"
 )
 
@@ -22,6 +19,9 @@ const (
 	maxRecords  = 8000
 	maxReadings = 8000 // of one channel
 	maxBytes    = 200 << 10
+
+	maxColumn = 64       // raw bytes kept of one reading
+	maxRaw    = 64 << 10 // and of all of a block
 
 	bytesChannel   = 1200 // block, head with eight limits, start
 	bytesReading   = 14
@@ -40,21 +40,15 @@ type pending struct {
 	happened []*statement.Happening
 	declares bool // it tells of lost frames
 	longest  int  // readings of one channel
+	widest   int  // raw bytes of one channel
 	records  int
 	bytes    int
 }
 
-type series struct{ times, values []int64 }
-
-type tag struct{ antenna, epc string }
-
-// seen is one tag at one antenna without a pause longer than the dwell.
-type seen struct {
-	tag
-	tid         []byte
-	first, last int64
-	reads       uint64
-	rssi        *int64
+// series is the readings of one channel, with equally many raw bytes for each.
+type series struct {
+	times, values []int64
+	raw           []byte
 }
 
 type fault struct {
@@ -69,7 +63,7 @@ func (p *pending) reset() {
 func (p *pending) empty() bool { return p.records == 0 }
 
 func (p *pending) full() bool {
-	return p.records >= maxRecords || p.bytes >= maxBytes || p.longest >= maxReadings
+	return p.records >= maxRecords || p.bytes >= maxBytes || p.longest >= maxReadings || p.widest > maxRaw-maxColumn
 }
 
 func (p *pending) grow(records, bytes int) {
@@ -84,14 +78,14 @@ func (p *pending) happen(at int64, h statement.Happening) {
 	p.grow(1, bytesHappening+len(h.Subject)+len(h.Words)+len(h.Raw))
 }
 
-// room reports whether another observation can be taken; with a full card, what
-// comes after is counted and told later.
+// room reports whether another observation can be taken; while no frame can be
+// kept and memory is full, what comes after is counted and told later.
 func (s *Station) room() bool {
 	if !s.pending.full() {
 		return true
 	}
 	if s.dropped++; s.dropped == 1 {
-		s.log.Error("card is full and so is memory: observations are dropped")
+		s.log.Error("no frame can be kept and memory is full: observations are dropped")
 	}
 	return false
 }
@@ -100,6 +94,14 @@ func (s *Station) room() bool {
 // else.
 func (s *Station) sampled(at int64, channel string, x sensor.Sample) {
 	s.presence(at, channel, x.Fault != sensor.FaultGone, x.Fault.String())
+	if r := s.pending.readings[channel]; x.Fault == sensor.FaultNone &&
+		(len(x.Column) > maxColumn || r != nil && len(r.raw) != len(r.times)*len(x.Column)) {
+		// Bytes that cannot be told apart by reading would be no evidence.
+		x.Fault, x.Raw = sensor.FaultFormat, x.Column
+	}
+	if x.Fault == sensor.FaultNone {
+		s.judge(at, channel, x.Milli)
+	}
 	if !s.room() {
 		return
 	}
@@ -117,9 +119,9 @@ func (s *Station) sampled(at int64, channel string, x sensor.Sample) {
 	if n := len(r.times); n > 0 && at/1e6 <= r.times[n-1]/1e6 {
 		return
 	}
-	r.times, r.values = append(r.times, at), append(r.values, x.Milli)
-	s.pending.longest = max(s.pending.longest, len(r.times))
-	s.pending.grow(0, bytesReading)
+	r.times, r.values, r.raw = append(r.times, at), append(r.values, x.Milli), append(r.raw, x.Column...)
+	s.pending.longest, s.pending.widest = max(s.pending.longest, len(r.times)), max(s.pending.widest, len(r.raw))
+	s.pending.grow(0, bytesReading+len(x.Column))
 }
 
 // faulted counts a fault: one happening per subject and code in a frame.
@@ -147,12 +149,14 @@ func (s *Station) presence(at int64, subject string, up bool, why string) {
 		h.Type, h.Words = statement.Lost, clip(why)
 	}
 	s.gone[subject] = !up
+	if !up {
+		s.raised++
+	}
 	s.pending.happen(at, h)
 	s.log.Warn("presence changed", slog.String("subject", subject), slog.Bool("up", up), slog.String("why", why))
 }
 
-// saw joins a read to the tag's sighting, or opens one. The reader's own times
-// only count for how long it saw the tag.
+// saw takes a read. The reader's own times only count for how long it saw the tag.
 func (s *Station) saw(at int64, antenna string, x rfid.Read) {
 	if !s.room() {
 		return
@@ -164,57 +168,37 @@ func (s *Station) saw(at int64, antenna string, x rfid.Read) {
 	if n := len(x.TID); n < 4 || n > 64 {
 		x.TID = nil
 	}
-	s.arrived(at, antenna, x.EPC)
-	first := max(0, at-max(0, x.Last.Sub(x.First).Nanoseconds()))
-	reads := uint64(max(1, x.Count))
-	var rssi *int64
+	o := &seen{tag: tag{antenna, string(x.EPC)}, tid: slices.Clone(x.TID), first: max(0, at-max(0, x.Last.Sub(x.First).Nanoseconds())),
+		last: at, reads: min(uint64(max(1, x.Count)), 1<<32-1)}
 	if x.RSSI != 0 {
 		v := int64(min(max(x.RSSI, -200), 100))
-		rssi = &v
+		o.rssi = &v
 	}
-	k := tag{antenna, string(x.EPC)}
-	o := s.pending.present[k]
-	if o != nil && first-o.last > s.c.Dwell.Nanoseconds() {
+	sighting := s.hear(o)
+	s.pass(o, sighting != nil)
+	if sighting != nil {
+		s.arrived(at, antenna, x.EPC)
+		s.sighted(sighting)
+	}
+}
+
+// sighted joins a part of a stay to the tag's sighting in this frame, or opens one.
+func (s *Station) sighted(x *seen) {
+	o := s.pending.present[x.tag]
+	if o != nil && x.first-o.last > s.c.Dwell.Nanoseconds() {
 		s.pending.left = append(s.pending.left, o)
 		o = nil
 	}
 	if o == nil {
-		s.pending.present[k] = &seen{tag: k, tid: slices.Clone(x.TID), first: first, last: at, reads: reads, rssi: rssi}
-		s.pending.grow(1, bytesSighting+len(antenna)+len(x.EPC)+len(x.TID))
+		opened := *x
+		s.pending.present[x.tag] = &opened
+		s.pending.grow(1, bytesSighting+len(x.antenna)+len(x.epc)+len(x.tid))
 		return
 	}
-	o.first, o.last = min(o.first, first), max(o.last, at)
-	o.reads = min(o.reads+reads, 1<<32-1)
-	if rssi != nil && (o.rssi == nil || *rssi > *o.rssi) {
-		o.rssi = rssi
+	if o.tid == nil {
+		s.pending.grow(0, len(x.tid))
 	}
-	if o.tid == nil && x.TID != nil {
-		o.tid = slices.Clone(x.TID)
-		s.pending.grow(0, len(x.TID))
-	}
-}
-
-const (
-	absence = int64(5 * time.Minute) // ns after which a tag is news again
-	maxNear = 4096                   // tags remembered for that
-)
-
-// arrived tells the log of a tag that was not near for a while, by the name that
-// GS1 gives it. What is signed is the tag's own bits, decodable or not.
-func (s *Station) arrived(at int64, antenna string, tag []byte) {
-	last, near := s.near[string(tag)]
-	if len(s.near) >= maxNear && !near {
-		clear(s.near)
-	}
-	s.near[string(tag)] = at
-	if near && at-last < absence {
-		return
-	}
-	name := "not an EPC this version knows: " + hex.EncodeToString(tag)
-	if id, err := epc.Decode(tag); err == nil {
-		name = id.URI()
-	}
-	s.log.Info("tag seen", slog.String("antenna", antenna), slog.String("epc", name))
+	o.join(x)
 }
 
 // input is the frame's content; ms gives a time since boot in the frame's base.
@@ -225,7 +209,7 @@ func (p *pending) input(ms func(boot int64) int64) device.Input {
 		for i, t := range r.times {
 			times[i] = ms(t)
 		}
-		in.Readings = append(in.Readings, device.ChannelReadings{Channel: name, Times: times, Values: r.values})
+		in.Readings = append(in.Readings, device.ChannelReadings{Channel: name, Times: times, Values: r.values, Raw: r.raw})
 	}
 	sightings := slices.Clone(p.left)
 	for _, o := range p.present {

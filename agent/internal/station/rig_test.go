@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ import (
 
 	"trailmark/agent/internal/clock"
 	"trailmark/agent/internal/outbox"
+	"trailmark/agent/internal/panel"
 	"trailmark/agent/internal/rfid"
 	"trailmark/agent/internal/sensor"
 	"trailmark/internal/dcbor"
@@ -79,6 +81,61 @@ func (p *testProbe) Sample(ctx context.Context) sensor.Sample {
 
 func steady(channel string, milli int64) *testProbe {
 	return &testProbe{channel, func(context.Context) sensor.Sample { return sensor.Sample{Channel: channel, Milli: milli} }}
+}
+
+// dial is a probe whose answer a test sets.
+type dial struct {
+	mu     sync.Mutex
+	sample sensor.Sample
+	hang   atomic.Bool
+}
+
+func (d *dial) set(x sensor.Sample) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sample = x
+}
+
+func (d *dial) probe(channel string) *testProbe {
+	return &testProbe{channel, func(ctx context.Context) sensor.Sample {
+		if d.hang.Load() {
+			<-ctx.Done()
+			return sensor.Sample{Fault: sensor.FaultGone}
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.sample
+	}}
+}
+
+// testPanel remembers what it was to show.
+type testPanel struct {
+	inputs chan panel.Input
+	mu     sync.Mutex
+	signal panel.Signal
+}
+
+func (p *testPanel) Show(s panel.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.signal = s
+}
+
+func (p *testPanel) shown() panel.Signal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.signal
+}
+
+func (p *testPanel) Run(ctx context.Context, each func(panel.Input)) {
+	for {
+		select {
+		case i := <-p.inputs:
+			each(i)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // testReader hands on what comes in reads.
@@ -243,6 +300,9 @@ type rig struct {
 	ledger    *testLedger
 	probes    []sensor.Probe
 	readers   []Reader
+	panel     *testPanel
+	opening   *device.State
+	before    *Station
 	plans     []*device.Plan
 	opt       outbox.Options
 	log       io.Writer
@@ -277,6 +337,7 @@ func newRig(t *testing.T) *rig {
 	r.c = Config{Key: r.sealer.Signer.Key().ID(), Epoch: 0, Audience: audience, Authority: r.authority.Key(), Origin: origin,
 		LogKey: r.ledger.key, Every: 10 * time.Second, SealEvery: time.Minute}
 	r.probes = []sensor.Probe{steady("28-1/temp", 4000)}
+	r.panel = &testPanel{inputs: make(chan panel.Input)}
 	return r
 }
 
@@ -287,7 +348,7 @@ func (r *rig) open() error {
 	if r.box, err = outbox.Open(r.dir, r.opt); err != nil {
 		r.t.Fatal(err)
 	}
-	r.st, err = New(r.c, Parts{Sealer: r.sealer, Outbox: r.box, Clock: r.clock, Uplink: r.up, Probes: r.probes, Readers: r.readers,
+	r.st, err = New(r.c, Parts{Sealer: r.sealer, Outbox: r.box, Clock: r.clock, Uplink: r.up, Probes: r.probes, Readers: r.readers, Panel: r.panel, Opening: r.opening, Before: r.before,
 		Plans: r.plans, SavePlan: func(b []byte) error { r.saved = append(r.saved, b); return nil },
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Report: func(s Status) { r.status = s }})
 	if err != nil {
@@ -455,3 +516,21 @@ func starts(ds []*statement.Delivery) int {
 }
 
 func originHash() statement.Hash { return sha256.Sum256([]byte(origin)) }
+
+// lockedLog is a log that a test reads while the station writes.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

@@ -21,6 +21,9 @@ func (s *Station) seal(ctx context.Context) error {
 			return err
 		}
 	}
+	if !s.st.Successor.IsZero() {
+		return nil // what is observed now is for the next epoch to sign
+	}
 	now := s.p.Clock.Now()
 	c := wireClock(now)
 	ms := func(boot int64) int64 { return c.Wall + boot/1e6 - c.Boottime/1e6 }
@@ -28,7 +31,7 @@ func (s *Station) seal(ctx context.Context) error {
 		ms = func(boot int64) int64 { return boot / 1e6 }
 	}
 	if s.dropped > 0 {
-		s.pending.happen(now.Boottime, statement.Happening{Type: statement.Gap, Count: min(s.dropped, 1<<32-1), Words: "card full, observations dropped"})
+		s.pending.happen(now.Boottime, statement.Happening{Type: statement.Gap, Count: min(s.dropped, 1<<32-1), Words: "no room to keep them, observations dropped"})
 	}
 	restart := s.restart
 	if words := s.stepped(now, c, ms); words != "" {
@@ -37,11 +40,12 @@ func (s *Station) seal(ctx context.Context) error {
 		s.log.Warn("clock stepped", slog.String("how", words))
 	}
 	in := s.pending.input(ms)
-	in.Clock, in.Restart = c, restart
+	in.Clock, in.Restart, in.Successor = c, restart, s.handing
 	if s.plan != nil {
 		in.Plan = s.plan.ID
 		in.Entries = func(channel string) *statement.Channel { return s.plan.Entry(s.c.Key, channel) }
 	}
+	s.st.Alarms = s.inForce()
 	st := s.st
 	if s.pending.declares {
 		st.Declared = st.Next
@@ -56,7 +60,8 @@ func (s *Station) seal(ctx context.Context) error {
 	}
 	s.unsaved = &unsaved{seq: s.st.Next, record: record, next: sealed.Next}
 	s.pending.reset()
-	s.restart, s.dropped, s.sealed, s.changed = false, 0, time.Now(), true
+	s.handing = statement.Hash{}
+	s.restart, s.urgent, s.dropped, s.sealed, s.changed = false, false, 0, time.Now(), true
 	return s.save(ctx)
 }
 
@@ -64,7 +69,7 @@ func (s *Station) seal(ctx context.Context) error {
 // last frame, "" if it did not: by more than a second, or so that a trace would
 // run backwards.
 func (s *Station) stepped(now clock.Reading, c statement.Clock, ms func(int64) int64) string {
-	if s.st.Next == 0 {
+	if s.st.Next == 0 && s.st.Epoch == 0 {
 		return ""
 	}
 	if by, ok := clock.Stepped(clockReading(s.st.Clock), now); ok {
@@ -99,6 +104,7 @@ func (s *Station) save(ctx context.Context) error {
 	}
 	// What was learned since sealing stays; the chain and the traces go on.
 	s.st.Next, s.st.Prev, s.st.Clock, s.st.Channels, s.st.Declared = u.next.Next, u.next.Prev, u.next.Clock, u.next.Channels, u.next.Declared
+	s.st.Successor = u.next.Successor
 	s.unsaved, s.changed = nil, true
 	s.log.Debug("frame kept", slog.Uint64("seq", u.seq), slog.Int("bytes", len(u.record)))
 	s.pump(ctx)
@@ -123,10 +129,14 @@ func clockReading(c statement.Clock) clock.Reading {
 // choosePlan takes the newest of the plans at hand that is not older than the
 // one that was in force.
 func (s *Station) choosePlan() {
+	var newest *device.Plan
 	for _, p := range s.p.Plans {
-		if p.ID == s.st.Plan || s.newer(p) {
-			s.adopt(p)
+		if (p.ID == s.st.Plan || s.newer(p)) && (newest == nil || p.Seq > newest.Seq) {
+			newest = p
 		}
+	}
+	if newest != nil {
+		s.adopt(newest)
 	}
 	if s.plan == nil && !s.st.Plan.IsZero() {
 		s.log.Error("the plan in force is not on the card any more, frames carry none until the gateway sends one",
@@ -140,6 +150,7 @@ func (s *Station) newer(p *device.Plan) bool { return s.st.Plan.IsZero() || p.Se
 func (s *Station) adopt(p *device.Plan) {
 	s.plan, s.st.Plan, s.st.PlanSeq, s.changed = p, p.ID, p.Seq, true
 	s.log.Info("plan in force from the next frame", slog.Uint64("plan_seq", p.Seq), slog.String("plan", p.ID.String()))
+	s.replanned()
 	s.missing()
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"trailmark/agent/internal/clock"
 	"trailmark/agent/internal/outbox"
+	"trailmark/agent/internal/panel"
 	"trailmark/agent/internal/rfid"
 	"trailmark/agent/internal/sensor"
 	"trailmark/internal/device"
@@ -52,6 +53,14 @@ type Reader struct {
 	Open func(status func(up bool, why string)) (rfid.Reader, error)
 }
 
+// A Panel is what people at the device see, hear and touch.
+type Panel interface {
+	// Show puts a signal on the panel. It does not block.
+	Show(panel.Signal)
+	// Run hands every change of an input to each until ctx ends.
+	Run(ctx context.Context, each func(panel.Input))
+}
+
 // Config says who this device is, whom it trusts, and how often it acts.
 type Config struct {
 	Key       statement.Hash // id of our key
@@ -65,9 +74,13 @@ type Config struct {
 	SealEvery time.Duration // between two frames
 	Dwell     time.Duration // a tag unseen for longer has left and come back
 	Stall     time.Duration // without any receipt before the connection is made anew
+
+	Antennas map[string]Antenna // by name; one that is not here takes every read
+	Portals  []Portal
 }
 
-// Parts are what a Station is made of. All but Plans, Log and Report are needed.
+// Parts are what a Station is made of. Panel, Plans, Opening, Before, Log, Report
+// and Beat may be nil.
 type Parts struct {
 	Sealer  *device.Sealer
 	Outbox  *outbox.Log
@@ -75,12 +88,20 @@ type Parts struct {
 	Uplink  Uplink
 	Probes  []sensor.Probe
 	Readers []Reader
+	Panel   Panel
 	Plans   []*device.Plan // verified ones to choose from at the start
+	// Opening is needed for an outbox that holds no frame of an epoch above 0 yet:
+	// see HandOver.
+	Opening *device.State
+	// Before is the station of the epoch before, in this process; its Run ended
+	// with ErrHandedOver. What it observed since the hand-over is signed here.
+	Before *Station
 	// SavePlan keeps a plan-down message. When it returns nil the message survives
 	// loss of power.
 	SavePlan func(message []byte) error
 	Log      *slog.Logger
 	Report   func(Status) // hears of changes, from the goroutine of Run
+	Beat     func()       // the same goroutine calls it each second: its loop turns
 }
 
 // Status is what the device would tell its owner.
@@ -92,8 +113,11 @@ type Status struct {
 	Size       uint64 `json:"checkpoint_size"` // of the newest verified; 0: none
 	Root       string `json:"checkpoint_root"` // hex
 	Alarm      bool   `json:"alarm"`           // someone else signed under our seq
+	Beyond     int    `json:"beyond"`          // limits that are passed
 	CardFull   bool   `json:"card_full"`
 	LostFrames uint64 `json:"lost_frames"` // damaged on the card
+	Planned    bool   `json:"planned"`     // a plan is in force
+	PlanSeq    uint64 `json:"plan_seq"`    // its number
 }
 
 // Station is one device. Run is called once.
@@ -102,7 +126,8 @@ type Station struct {
 	p   Parts
 	log *slog.Logger
 
-	inbox chan func() // from probes and readers to Run
+	inbox chan func()                   // from probes and readers to Run
+	pace  map[string]chan time.Duration // by channel: from Run to who samples it
 
 	// What follows belongs to the goroutine of Run (before: to New's caller).
 	st       device.State // as of the newest frame on the card, and what was learned since
@@ -112,12 +137,18 @@ type Station struct {
 	gone     map[string]bool  // probes and readers that do not answer
 	near     map[string]int64 // tags and when they were read last, ns since boot
 	unsaved  *unsaved         // sealed, but the card has not taken it yet
-	dropped  uint64           // observations lost since the card is full
+	dropped  uint64           // observations lost since there is no room for them
 	sealed   time.Time
 	window   window
 	roots    roots
 	changed  bool // since the last Report
 	tampered map[string]bool
+	stays    map[tag]*stay         // at antennas that ask for more than one read
+	passages map[crossing]*passage // not over yet
+	alarms   []*alarm
+	raised   uint64         // alarms of all kinds so far, for the panel
+	urgent   bool           // what is pending is sealed at once
+	handing  statement.Hash // key that the next frame hands over to
 }
 
 // unsaved is a frame that must be kept before any other is sealed.
@@ -146,14 +177,28 @@ func New(c Config, p Parts) (*Station, error) {
 	if p.Report == nil {
 		p.Report = func(Status) {}
 	}
-	s := &Station{c: c, p: p, log: p.Log, inbox: make(chan func()), gone: map[string]bool{}, near: map[string]int64{}, tampered: map[string]bool{}, changed: true}
+	if p.Beat == nil {
+		p.Beat = func() {}
+	}
+	s := &Station{c: c, p: p, log: p.Log, inbox: make(chan func()), pace: map[string]chan time.Duration{},
+		gone: map[string]bool{}, near: map[string]int64{}, tampered: map[string]bool{}, stays: map[tag]*stay{}, passages: map[crossing]*passage{}, changed: true}
+	for _, p := range p.Probes {
+		s.pace[p.Channel()] = make(chan time.Duration, 1)
+	}
 	s.pending.reset()
 	if err := s.load(); err != nil {
 		return nil, err
 	}
 	s.window.start(s.st.Receipted, c.Stall)
 	s.roots.add(s.st.Checked)
-	s.booted(p.Clock.Now())
+	now := p.Clock.Now()
+	if p.Before != nil {
+		s.inherit(p.Before)
+	} else {
+		s.booted(now)
+		s.resume(now.Boottime)
+	}
+	s.introduce(now)
 	s.declareLost()
 	s.choosePlan()
 	return s, nil
@@ -172,8 +217,7 @@ func (s *Station) load() error {
 		if next := s.p.Outbox.Next(); next != 0 {
 			return fmt.Errorf("the card expects frame %d but holds none to go on from\nhint: start with a new data folder and a new claim code", next)
 		}
-		s.st = device.NewState(s.c.Epoch, statement.Hash{})
-		return nil
+		return s.begin()
 	}
 	r, err := device.ParseRecord(data)
 	if err != nil {
@@ -204,6 +248,20 @@ func (s *Station) booted(now clock.Reading) {
 		}
 	}
 	s.pending.happen(now.Boottime, statement.Happening{Type: statement.Boot, Count: min(now.BootCount, 1<<32-1), Words: words})
+}
+
+// introduce tells which chip is behind each channel, and the factory trimming
+// that its values are computed with: a trimming that changes is another chip.
+func (s *Station) introduce(now clock.Reading) {
+	for _, p := range s.p.Probes {
+		h := statement.Happening{Type: statement.Configured, Subject: p.Channel(), Words: clip("probe " + p.Serial())}
+		if c, ok := p.(sensor.Calibrated); ok {
+			if sum := c.Calibration(); sum != [32]byte{} {
+				h.Raw, h.Words = sum[:], clip(fmt.Sprintf("probe %s, factory trimming %x", p.Serial(), sum))
+			}
+		}
+		s.pending.happen(now.Boottime, h)
+	}
 }
 
 // declareLost signs which frames the card lost before the ledger had them, again
@@ -242,17 +300,20 @@ func (s *Station) lose(from, to uint64, why string) {
 }
 
 // Run samples, seals and sends until ctx ends, then seals what it has and tries
-// for two seconds to hand everything over. Its error is one that only a restart
-// or a human can mend.
+// for two seconds to hand everything over. Its error is ErrHandedOver when the
+// epoch is over, or one that only a restart or a human can mend.
 func (s *Station) Run(ctx context.Context) error {
 	pctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var producers sync.WaitGroup
 	for _, p := range s.p.Probes {
-		producers.Go(func() { s.sampling(pctx, p) })
+		producers.Go(func() { s.sampling(pctx, p, s.pace[p.Channel()]) })
 	}
 	for _, r := range s.p.Readers {
 		producers.Go(func() { s.reading(pctx, r) })
+	}
+	if s.p.Panel != nil {
+		producers.Go(func() { s.watching(pctx) })
 	}
 	err := s.loop(ctx)
 	stop()
@@ -283,7 +344,7 @@ func (s *Station) loop(ctx context.Context) error {
 			return nil
 		case observed := <-s.inbox:
 			observed()
-			if s.pending.full() {
+			if s.sealDue() {
 				err = s.seal(ctx)
 			}
 		case data := <-s.p.Uplink.Down():
@@ -300,17 +361,29 @@ func (s *Station) loop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if s.handedOver() {
+			return ErrHandedOver
+		}
 	}
 }
 
 func (s *Station) tick(ctx context.Context) error {
+	s.p.Beat()
 	if s.unsaved != nil {
 		if err := s.save(ctx); err != nil {
 			return err
 		}
 	}
+	s.unmeasured()
+	s.departed()
+	if s.sealDue() {
+		if err := s.seal(ctx); err != nil {
+			return err
+		}
+	}
 	s.pump(ctx)
 	s.mend()
+	s.showPanel()
 	if s.changed {
 		s.report()
 	}
@@ -319,10 +392,19 @@ func (s *Station) tick(ctx context.Context) error {
 
 // finish seals what there is and waits a moment for receipts.
 func (s *Station) finish(ctx context.Context) error {
-	if !s.pending.empty() {
-		if err := s.seal(ctx); err != nil {
-			return err
+	for more := true; more; {
+		s.endStays(func(*stay) bool { return true })
+		s.endPassages(func(*passage) bool { return true })
+		more = s.pending.full()
+		if !s.pending.empty() {
+			if err := s.seal(ctx); err != nil {
+				return err
+			}
 		}
+		more = more && !s.pending.full() // else no frame can be made any more
+	}
+	if !s.st.Successor.IsZero() && !s.pending.empty() {
+		s.log.Warn("stopped between two epochs: what was observed since the hand-over is lost", slog.Int("records", s.pending.records))
 	}
 	end := time.NewTimer(parting)
 	defer end.Stop()
@@ -341,12 +423,14 @@ func (s *Station) finish(ctx context.Context) error {
 
 func (s *Station) report() {
 	s.changed = false
+	s.showPanel()
 	var lost uint64
 	for _, d := range s.p.Outbox.Damage() {
 		lost += d.To - d.From
 	}
 	s.p.Report(Status{Epoch: s.st.Epoch, Next: s.st.Next, Receipted: s.st.Receipted, Connected: s.window.online,
-		Size: s.st.Checked.Size, Root: s.st.Checked.Root.String(), Alarm: s.st.Alarm, CardFull: s.unsaved != nil, LostFrames: lost})
+		Size: s.st.Checked.Size, Root: s.st.Checked.Root.String(), Alarm: s.st.Alarm, Beyond: len(s.alarms), CardFull: s.unsaved != nil, LostFrames: lost,
+		Planned: s.plan != nil, PlanSeq: s.st.PlanSeq})
 }
 
 // post hands f to Run's goroutine; false: there is none any more.
@@ -359,21 +443,57 @@ func (s *Station) post(ctx context.Context, f func()) bool {
 	}
 }
 
-// sampling reads one probe each period. A slow one delays nobody else.
-func (s *Station) sampling(ctx context.Context, p sensor.Probe) {
+// hung is how long a probe may take before it counts as gone: much longer than a
+// bus full of the slowest chips needs.
+const hung = time.Minute
+
+// sampling reads one probe each period, as long as pace says from the next one
+// on. A slow probe delays nobody else.
+func (s *Station) sampling(ctx context.Context, p sensor.Probe, pace <-chan time.Duration) {
 	t := time.NewTicker(s.c.Every)
 	defer t.Stop()
 	for {
-		x := p.Sample(ctx)
+		sctx, cancel := context.WithTimeout(ctx, hung)
+		x := p.Sample(sctx)
+		cancel()
 		at := s.p.Clock.Now().Boottime
 		if ctx.Err() != nil || !s.post(ctx, func() { s.sampled(at, p.Channel(), x) }) {
 			return
 		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
+		for waiting := true; waiting; {
+			select {
+			case <-t.C:
+				waiting = false
+			case every := <-pace:
+				t.Reset(every)
+			case <-ctx.Done():
+				return
+			}
 		}
+	}
+}
+
+// watching signs what the panel's inputs say.
+func (s *Station) watching(ctx context.Context) {
+	s.p.Panel.Run(ctx, func(i panel.Input) {
+		at := s.p.Clock.Now().Boottime
+		s.post(ctx, func() { s.input(at, i) })
+	})
+}
+
+// input takes a new state of the door or of the power.
+func (s *Station) input(at int64, i panel.Input) {
+	var code uint64
+	if i.On {
+		code = 1
+	}
+	h := statement.Happening{Type: statement.Door, Code: &code, Words: [...]string{"closed", "open"}[code]}
+	if i.Kind == panel.Mains {
+		h.Type, h.Words = statement.Power, [...]string{"on battery", "on mains"}[code]
+	}
+	s.log.Info("panel", slog.String("what", h.Words))
+	if s.room() {
+		s.pending.happen(at, h)
 	}
 }
 

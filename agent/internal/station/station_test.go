@@ -197,8 +197,10 @@ func TestSlowProbe(t *testing.T) {
 			t.Errorf("blocks %+v", bs)
 		}
 		r.halt()
-		if n := len(happenings(r.chain(r.card()), statement.Fault)); n != 0 {
-			t.Errorf("stopping was told as %d faults", n)
+		ds := r.chain(r.card())
+		lost, faults := happenings(ds, statement.Lost), happenings(ds, statement.Fault)
+		if len(lost) != 1 || lost[0].Subject != "28-2/temp" || len(faults) != 1 || faults[0].Count != 1 {
+			t.Errorf("hung for a minute, then stopped: told as %+v, %+v", lost, faults)
 		}
 	})
 }
@@ -520,7 +522,7 @@ func TestDropsAreTold(t *testing.T) {
 		ds := r.chain(append(sent, r.up.take()...))
 		told := uint64(0)
 		for _, h := range happenings(ds, statement.Gap) {
-			if h.Seqs != nil || !strings.HasPrefix(h.Words, "card full") {
+			if h.Seqs != nil || !strings.HasPrefix(h.Words, "no room") {
 				t.Errorf("gap %+v", h)
 			}
 			told += h.Count
