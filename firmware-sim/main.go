@@ -1,6 +1,7 @@
 // Command firmware-sim is the hardware of a few sites without the hardware:
 // DS18B20 chips as a Linux 1-Wire tree and RFID readers that speak LLRP; or a board
-// of chips under a command that reaches them through the kernel's interfaces.
+// of chips under a command that reaches them through the kernel's interfaces; or a
+// fleet of devices without any, as a load on a gateway.
 package main
 
 import (
@@ -22,6 +23,7 @@ func main() { command.Main("firmware-sim", run) }
 
 const intro = `usage: firmware-sim run [flags]
        firmware-sim run [flags] BOARD.yaml -- COMMAND [arguments]
+       firmware-sim fleet [flags]
 
 Runs the sensors of a few zones until it is interrupted: temperature chips as
 files of the Linux 1-Wire bus, and one LLRP reader per zone that hears a pallet
@@ -33,11 +35,17 @@ ten seconds half a minute after the start:
 
   firmware-sim run --dir sim --fault dc:1:gone@30s+10s
 
-At run time a line such as "1 crc" in the zone's file "faults" breaks probe 1;
-removing the file mends it. Faults: crc, empty, allzero, 85, gone.
+A fault befalls a probe (its number), the reader or the room of a zone, and comes
+from --fault, from a --script with one a line, or at run time from a line such as
+"1 crc" or "reader hang" in the zone's file "faults"; removing the file mends it.
+
+  probe    crc, empty, allzero, 85, gone, brownout, short, stuck, drift=DEGREES-PER-HOUR
+  reader   gone, hang, skew=DURATION, loose=ANTENNA
+  room     door, outage (planned only, and of the model only)
 
 The second form runs a command on a board of chips and passes its exit status on;
-see firmware-sim run -- --help.
+see firmware-sim run -- --help. The third is a load of devices on a gateway; see
+firmware-sim fleet --help.
 
 Every flag can come from the environment: FIRMWARE_SIM_LLRP_BASE is --llrp-base.
 `
@@ -53,12 +61,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		if i := slices.Index(args, "--"); i >= 0 {
 			return runBoard(ctx, args[:i], args[i+1:], environ, stdout, stderr)
 		}
+	case "fleet":
+		return runFleet(ctx, args, environ, stdout, stderr)
 	case supervise.LaunchArg:
 		return launch(args)
 	case "", "help", "-h", "-help", "--help":
 		args = []string{"--help"}
 	default:
-		return command.Usagef("unknown command %q, want: firmware-sim run [flags]", name)
+		return command.Usagef("unknown command %q, want run or fleet; see firmware-sim --help", name)
 	}
 	if err := command.Parse(flags, args, environ, envPrefix, intro, stdout); err != nil {
 		return err
@@ -101,11 +111,30 @@ func newFlags() (*settings, *flag.FlagSet) {
 	f.DurationVar(&c.Stay, "stay", c.Stay, "of the pallet in each zone")
 	f.DurationVar(&c.Travel, "travel", c.Travel, "from zone to zone")
 	f.DurationVar(&c.Door, "door", c.Door, "of a stay spent in the doorway, at either end")
-	f.Float64Var(&c.Speed, "speed", c.Speed, "the route runs this many times as fast")
+	f.Float64Var(&c.Speed, "speed", c.Speed, "the route and the faults' times run this many times as fast")
 	f.IntVar(&c.Miss, "miss", c.Miss, "of a thousand inventory rounds, those in which a tag is not heard")
-	f.Func("fault", "break a probe: `zone:probe:kind@after+for`, may be repeated", func(s string) error {
+	f.BoolVar(&c.Air, "air", c.Air, "tags share the air as EPC Gen2 has it, with collisions")
+	f.IntVar(&c.Spill, "spill", c.Spill, "of a thousand rounds, those in which the next zone's door hears a pallet that is in a doorway")
+	f.Func("setpoints", "`degrees` of each modelled room, separated by commas, or ambient for one without a compressor (default 5)", func(s string) (err error) {
+		c.Setpoints, err = app.ParseSetpoints(s)
+		return err
+	})
+	degrees := func(into *int32) func(string) error {
+		return func(s string) (err error) {
+			*into, err = app.ParseDegrees(s)
+			return err
+		}
+	}
+	f.Func("ambient", "`degrees` outside the modelled rooms, mean of a day (default 24)", degrees(&c.Ambient))
+	f.Func("swing", "`degrees` by which a day outside goes up and down (default 0)", degrees(&c.Swing))
+	f.Func("fault", "break a part: `zone:part:kind@after+for`, may be repeated; the times pass as fast as the route", func(s string) error {
 		p, err := app.ParseFaultPlan(s)
 		c.Faults = append(c.Faults, p)
+		return err
+	})
+	f.Func("script", "`file` with one such fault a line", func(s string) error {
+		plans, err := app.ReadScript(s)
+		c.Faults = append(c.Faults, plans...)
 		return err
 	})
 	return c, f

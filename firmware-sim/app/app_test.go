@@ -5,17 +5,21 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"trailmark/firmware-sim/internal/w1tree"
+	"trailmark/firmware-sim/internal/world"
 	"trailmark/internal/llrp"
 )
 
@@ -154,32 +158,189 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestPlannedFaults(t *testing.T) {
+// forced is a site of two probes in a world of one value, without a bus.
+func forced(t *testing.T, speed float64, plans ...string) *site {
+	t.Helper()
 	at := time.Now()
-	s := &site{start: at, control: filepath.Join(t.TempDir(), "faults"), ids: []string{"a", "b"}, log: slog.New(slog.DiscardHandler)}
-	for _, text := range []string{"dc:1:gone@30s+10s", "dc:2:85@1m"} {
+	w, err := world.New(world.Options{Start: at, Step: time.Second, Speed: 1, Zones: []world.Zone{{ID: "dc", Probes: []world.Probe{
+		{Series: world.Series{4000, 5000, 6000, 7000, 8000, 9000}}, {Series: world.Series{4000}}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{zone: Zone{ID: "dc"}, world: w, start: at, speed: speed, step: time.Second,
+		control: filepath.Join(t.TempDir(), "faults"), ids: []string{"a", "b"}, log: slog.New(slog.DiscardHandler)}
+	for _, text := range plans {
 		p, err := ParseFaultPlan(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.plans = append(s.plans, p)
 	}
-	const none, gone, reset, crc = w1tree.None, w1tree.Gone, w1tree.PowerOn, w1tree.CRC
-	for _, c := range []struct {
-		after time.Duration
-		want  [2]w1tree.Fault
-	}{
-		{0, [2]w1tree.Fault{none, none}}, {30*time.Second - 1, [2]w1tree.Fault{none, none}},
-		{30 * time.Second, [2]w1tree.Fault{gone, none}}, {40*time.Second - 1, [2]w1tree.Fault{gone, none}},
-		{40 * time.Second, [2]w1tree.Fault{none, none}}, {time.Minute, [2]w1tree.Fault{none, reset}}, {time.Hour, [2]w1tree.Fault{none, reset}},
-	} {
-		if got := s.faults(at.Add(c.after)); [2]w1tree.Fault(got) != c.want {
-			t.Errorf("after %v: %v, want %v", c.after, got, c.want)
+	return s
+}
+
+// shows is what the two probes show that long after the start.
+func (s *site) shows(t *testing.T, after time.Duration) string {
+	t.Helper()
+	now := s.start.Add(after)
+	forces := s.forces(now)
+	var out []string
+	for p := range s.ids {
+		milli, file, err := s.probe(Part(p+1), forces, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file == w1tree.None {
+			out = append(out, fmt.Sprint(milli))
+		} else {
+			out = append(out, file.String())
 		}
 	}
-	control(t, ZoneLine{Control: s.control}, "1 crc\n")
-	if got := s.faults(at.Add(35 * time.Second)); got[0] != crc {
-		t.Errorf("the control file says crc, the chip shows %v", got[0])
+	return strings.Join(out, " ")
+}
+
+func TestPlannedFaults(t *testing.T) {
+	for _, c := range []struct {
+		plans []string
+		speed float64
+		want  map[time.Duration]string
+	}{
+		{[]string{"dc:1:gone@30s+6s", "dc:2:85@1m"}, 1, map[time.Duration]string{
+			0: "4000 4000", 30*time.Second - 1: "9000 4000", 30 * time.Second: "gone 4000", 36*time.Second - 1: "gone 4000",
+			36 * time.Second: "4000 4000", time.Minute: "4000 85", 61 * time.Second: "5000 85"}},
+		{[]string{"dc:1:gone@30s+6s"}, 10, map[time.Duration]string{
+			2999 * time.Millisecond: "6000 4000", 3 * time.Second: "gone 4000", 3600 * time.Millisecond: "7000 4000"}},
+		{[]string{"dc:2:short@1s+1s"}, 1, map[time.Duration]string{0: "4000 4000", time.Second: "allzero allzero", 2 * time.Second: "6000 4000"}},
+		{[]string{"dc:1:brownout@1s"}, 1, map[time.Duration]string{
+			999 * time.Millisecond: "4000 4000", time.Second: "85 4000", 1999 * time.Millisecond: "85 4000", 2 * time.Second: "6000 4000"}},
+		{[]string{"dc:1:stuck@1s+3s"}, 1, map[time.Duration]string{time.Second: "5000 4000", 3 * time.Second: "5000 4000", 4 * time.Second: "8000 4000"}},
+		{[]string{"dc:2:drift=-2@30m"}, 1, map[time.Duration]string{30 * time.Minute: "4000 4000", 60 * time.Minute: "4000 3000", 90 * time.Minute: "4000 2000", 1000 * time.Hour: "4000 -55000"}},
+		{[]string{"dc:2:drift=2@0s", "dc:2:crc@1h"}, 2, map[time.Duration]string{15 * time.Minute: "4000 5000", 30 * time.Minute: "4000 crc"}},
+	} {
+		for after, want := range c.want {
+			if got := forced(t, c.speed, c.plans...).shows(t, after); got != want {
+				t.Errorf("%v at speed %g after %v: %q, want %q", c.plans, c.speed, after, got, want)
+			}
+		}
+	}
+}
+
+// The control file goes before what was planned, and its faults begin when it is
+// first seen.
+func TestControlFileOverPlans(t *testing.T) {
+	s := forced(t, 1, "dc:1:gone@0s", "dc:2:gone@0s")
+	control(t, ZoneLine{Control: s.control}, "1 crc\n2 none\n")
+	if got := s.shows(t, time.Second); got != "crc 4000" {
+		t.Errorf("got %q", got)
+	}
+	control(t, ZoneLine{Control: s.control}, "2 drift=1\n")
+	s.shows(t, time.Hour)
+	if got := s.shows(t, 3*time.Hour); got != "gone 6000" {
+		t.Errorf("two hours of a drift: %q", got)
+	}
+	control(t, ZoneLine{Control: s.control}, "")
+	s.shows(t, 4*time.Hour)
+	control(t, ZoneLine{Control: s.control}, "2 drift=1\n")
+	if got := s.shows(t, 5*time.Hour); got != "gone 4000" {
+		t.Errorf("a drift that begins anew: %q", got)
+	}
+}
+
+// A reader can be unplugged, go silent, and have the wrong time.
+func TestReaderFaults(t *testing.T) {
+	c := frozen(t)
+	c.Replay = NoReplay
+	c.Step = minStep
+	world, zones, _ := start(t, c)
+	z := zones[0]
+	hear := func(tags <-chan llrp.TagReport) (r llrp.TagReport, ok bool) {
+		select {
+		case r, ok = <-tags:
+		case <-time.After(2 * time.Second):
+		}
+		return r, ok
+	}
+	control(t, z, "reader skew=-48h\n")
+	tags := inventory(t, z.LLRP)
+	await(t, "a clock that is behind", func() bool {
+		r, ok := hear(tags)
+		return ok && time.UnixMicro(int64(r.Last)).Before(world.Start.Add(-47*time.Hour))
+	})
+	control(t, z, "reader loose=2\n") // the pallet is inside
+	await(t, "silence", func() bool {
+		select {
+		case <-tags:
+			return false
+		case <-time.After(750 * time.Millisecond): // three rounds
+			return true
+		}
+	})
+	control(t, z, "")
+	await(t, "the antenna to hear again", func() bool { _, ok := hear(tags); return ok })
+	control(t, z, "reader gone\n")
+	await(t, "the reader to go", func() bool {
+		conn, err := net.Dial("tcp", z.LLRP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1))
+		return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+	})
+	control(t, z, "reader hang\n")
+	await(t, "the reader to take connections and say nothing", func() bool {
+		conn, err := net.Dial("tcp", z.LLRP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(500 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Read(make([]byte, 1))
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	})
+	control(t, z, "")
+	await(t, "the reader to come back", func() bool { _, ok := hear(inventory(t, z.LLRP)); return ok })
+}
+
+// An outage that is planned warms the room, and a set point is one room's own.
+func TestModelledRooms(t *testing.T) {
+	c := Default()
+	c.Replay = NoReplay
+	c.Setpoints = []int32{5000, -18_000, Uncooled}
+	at := time.Now()
+	warmest := func(zone string) int32 {
+		_, w, err := newWorld(c, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		top := int32(math.MinInt32)
+		for s := range 60 {
+			v, err := w.Value(zone, 1, at.Add(time.Duration(s)*time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			top = max(top, v)
+		}
+		return top
+	}
+	if a, b, d := warmest("origin"), warmest("dc"), warmest("shop"); a > 12_000 || b > -5000 || d < 20_000 {
+		t.Errorf("warmest %d, %d, %d", a, b, d)
+	}
+	calm := warmest("origin")
+	p, err := ParseFaultPlan("origin:room:outage@10s+30s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Faults = []FaultPlan{p}
+	if got := warmest("origin"); got < calm+1000 {
+		t.Errorf("an outage of 30 steps: %d, without it %d", got, calm)
+	}
+	replayed := frozen(t)
+	replayed.Faults = c.Faults
+	if _, _, err := newWorld(replayed, at); err == nil || !strings.Contains(err.Error(), "--replay none") {
+		t.Errorf("an outage of a replay: %v", err)
 	}
 }
 
@@ -190,10 +351,11 @@ func TestReaderHearsThePallet(t *testing.T) {
 		name    string
 		door    time.Duration
 		antenna uint16
-	}{{"inside", 0, 2}, {"in the doorway", time.Hour, 1}} {
+		air     bool
+	}{{"inside", 0, 2, false}, {"in the doorway", time.Hour, 1, false}, {"through the air", 0, 2, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			config := frozen(t)
-			config.Door = c.door
+			config.Door, config.Air = c.door, c.air
 			world, zones, _ := start(t, config)
 			want := map[string]bool{world.Pallet.EPC: true}
 			for _, item := range world.Items {
@@ -283,7 +445,7 @@ func inventory(t *testing.T, address string) <-chan llrp.TagReport {
 		t.Fatal(err)
 	}
 	spec, err := llrp.ROSpec{ID: 1, AISpecs: []llrp.AISpec{{Antennas: []uint16{0}}}, Report: &llrp.ReportSpec{
-		Trigger: llrp.ReportEndAISpec, N: 1, Content: llrp.HasAntenna | llrp.HasRSSI,
+		Trigger: llrp.ReportEndAISpec, N: 1, Content: llrp.HasAntenna | llrp.HasRSSI | llrp.HasLastSeen,
 	}}.Encode()
 	if err != nil {
 		t.Fatal(err)

@@ -2,13 +2,13 @@ package app
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
-	"trailmark/firmware-sim/internal/w1tree"
 	"trailmark/firmware-sim/internal/world"
 )
 
@@ -29,10 +29,20 @@ type Config struct {
 	Stay     time.Duration // of the pallet in each zone, both doors included
 	Travel   time.Duration // from one zone to the next
 	Door     time.Duration // in the doorway at either end of a stay
-	Speed    float64       // the four durations above pass this many times as fast
+	Speed    float64       // the four durations above and the faults' times pass this many times as fast
 	Miss     int           // of a thousand inventory rounds, those in which a tag is not heard
+	Spill    int           // of a thousand rounds, those in which the next zone's door hears a pallet in a doorway
+	Air      bool          // tags share the air as EPC Gen2 has it, with collisions; else the reader hears all that Miss leaves
 	Faults   []FaultPlan   // what breaks when
+
+	// Of the modelled rooms:
+	Setpoints []int32 // m°C, one per zone, or Uncooled; the last serves all zones after it; none: 5 °C
+	Ambient   int32   // outside of them, m°C, mean of a day
+	Swing     int32   // amplitude of a day outside, m°C
 }
+
+// Uncooled as a setpoint is a room without a compressor.
+const Uncooled = math.MinInt32
 
 // ReplayGlob is where a logger export is looked for, relative to the working
 // directory. The first match in the order of names is taken.
@@ -45,15 +55,6 @@ type Zone struct {
 	// Offset is the reading of the export with which probe 1 starts; negative
 	// spreads the zones evenly over the export.
 	Offset int
-}
-
-// FaultPlan breaks one probe for a while.
-type FaultPlan struct {
-	Zone  string
-	Probe int // from 1
-	Fault w1tree.Fault
-	After time.Duration // since the start of the simulator
-	For   time.Duration // 0: for good
 }
 
 // Default returns three zones on one machine. With the export that ReplayGlob
@@ -69,7 +70,7 @@ func Default() Config {
 		},
 		Probes: 2, Items: 3, LLRPBase: "127.0.0.1:5084", Seed: 1, Step: time.Second,
 		Lead: 5 * time.Second, Stay: 20 * time.Second, Travel: 5 * time.Second, Door: 2 * time.Second,
-		Speed: 1, Miss: 150,
+		Speed: 1, Miss: 150, Ambient: 24_000,
 	}
 }
 
@@ -78,6 +79,8 @@ const (
 	maxProbes = 16
 	minStep   = 10 * time.Millisecond
 	maxTime   = 365 * 24 * time.Hour
+
+	maxDegrees = 100
 )
 
 // Check says what is wrong with a configuration, by the name of its flag.
@@ -132,12 +135,26 @@ func (c Config) Check() error {
 	if c.Miss < 0 || c.Miss > 1000 {
 		return fmt.Errorf("miss: %d, want 0 to 1000", c.Miss)
 	}
+	if c.Spill < 0 || c.Spill > 1000 {
+		return fmt.Errorf("spill: %d, want 0 to 1000", c.Spill)
+	}
+	if len(c.Setpoints) > len(c.Zones) {
+		return fmt.Errorf("setpoints: %d of them for %d zones", len(c.Setpoints), len(c.Zones))
+	}
+	for _, v := range append(c.Setpoints, c.Ambient, c.Swing) {
+		if v != Uncooled && (v < -maxDegrees*1000 || v > maxDegrees*1000) {
+			return fmt.Errorf("setpoints, ambient, swing: %g °C, want at most %d either way", float64(v)/1000, maxDegrees)
+		}
+	}
 	for _, f := range c.Faults {
 		if !seen[f.Zone] {
 			return fmt.Errorf("fault: no zone %q", f.Zone)
 		}
-		if f.Probe < 1 || f.Probe > c.Probes {
-			return fmt.Errorf("fault: zone %s has no probe %d, want 1 to %d", f.Zone, f.Probe, c.Probes)
+		if int(f.Part) > c.Probes {
+			return fmt.Errorf("fault: zone %s has no probe %d, want 1 to %d", f.Zone, f.Part, c.Probes)
+		}
+		if f.After > maxTime || f.For > maxTime {
+			return fmt.Errorf("fault: after %v for %v, want at most %v", f.After, f.For, maxTime)
 		}
 	}
 	return nil
@@ -172,38 +189,29 @@ func ParseOffsets(s string) ([]int, error) {
 	return offsets, nil
 }
 
-// ParseFaultPlan reads zone:probe:kind@after or zone:probe:kind@after+for, such
-// as dc:1:gone@30s+10s.
-func ParseFaultPlan(s string) (FaultPlan, error) {
-	bad := func(what string) (FaultPlan, error) {
-		return FaultPlan{}, fmt.Errorf("fault %q: %s, want zone:probe:kind@after+for such as dc:1:gone@30s+10s", s, what)
-	}
-	where, when, ok := strings.Cut(s, "@")
-	part := strings.Split(where, ":")
-	if !ok || len(part) != 3 {
-		return bad("incomplete")
-	}
-	p := FaultPlan{Zone: part[0]}
-	var err error
-	if p.Probe, err = strconv.Atoi(part[1]); err != nil {
-		return bad("no number of a probe")
-	}
-	if p.Fault, err = w1tree.ParseFault(part[2]); err != nil {
-		return FaultPlan{}, err
-	}
-	after, length, limited := strings.Cut(when, "+")
-	if p.After, err = time.ParseDuration(after); err != nil || p.After < 0 {
-		return bad("no time")
-	}
-	if limited {
-		if p.For, err = time.ParseDuration(length); err != nil || p.For <= 0 {
-			return bad("no duration")
+// ParseSetpoints reads one set point per zone, in °C or ambient for a room without
+// a compressor, separated by commas.
+func ParseSetpoints(s string) ([]int32, error) {
+	var out []int32
+	for part := range strings.SplitSeq(s, ",") {
+		if part == "ambient" {
+			out = append(out, Uncooled)
+			continue
 		}
+		v, err := ParseDegrees(part)
+		if err != nil {
+			return nil, fmt.Errorf("set point %w, or ambient for a room without a compressor", err)
+		}
+		out = append(out, v)
 	}
-	return p, nil
+	return out, nil
 }
 
-// active says whether the plan holds that long after the start.
-func (p FaultPlan) active(elapsed time.Duration) bool {
-	return elapsed >= p.After && (p.For == 0 || elapsed-p.After < p.For)
+// ParseDegrees reads °C as thousandths.
+func ParseDegrees(s string) (int32, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(math.Abs(v) <= maxDegrees) {
+		return 0, fmt.Errorf("%q, want °C from -%d to %[2]d", s, maxDegrees)
+	}
+	return int32(math.Round(v * 1000)), nil
 }

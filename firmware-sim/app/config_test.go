@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"trailmark/firmware-sim/internal/w1tree"
 )
 
 func TestCheck(t *testing.T) {
@@ -29,8 +27,12 @@ func TestCheck(t *testing.T) {
 		"stay: 3s, want at least":       func(c *Config) { c.Stay = 3 * time.Second },
 		"speed: +Inf":                   func(c *Config) { c.Speed = math.Inf(1) },
 		"miss: 1001":                    func(c *Config) { c.Miss = 1001 },
-		`fault: no zone "moon"`:         func(c *Config) { c.Faults = []FaultPlan{{Zone: "moon", Probe: 1}} },
-		"fault: zone dc has no probe 3": func(c *Config) { c.Faults = []FaultPlan{{Zone: "dc", Probe: 3}} },
+		"spill: -1":                     func(c *Config) { c.Spill = -1 },
+		"setpoints: 4 of them":          func(c *Config) { c.Setpoints = make([]int32, 4) },
+		"101 °C, want at most 100":      func(c *Config) { c.Ambient = 101_000 },
+		"fault: after 8784h0m0s":        func(c *Config) { c.Faults = []FaultPlan{{Zone: "dc", Part: 1, After: 366 * 24 * time.Hour}} },
+		`fault: no zone "moon"`:         func(c *Config) { c.Faults = []FaultPlan{{Zone: "moon", Part: 1}} },
+		"fault: zone dc has no probe 3": func(c *Config) { c.Faults = []FaultPlan{{Zone: "dc", Part: 3}} },
 	} {
 		c := Default()
 		spoil(&c)
@@ -49,17 +51,13 @@ func TestParse(t *testing.T) {
 	if err != nil || !slices.Equal(offsets, []int{0, 17}) {
 		t.Errorf("offsets %v, %v", offsets, err)
 	}
-	for text, want := range map[string]FaultPlan{
-		"dc:1:gone@30s+10s": {"dc", 1, w1tree.Gone, 30 * time.Second, 10 * time.Second},
-		"shop:2:85@1m":      {"shop", 2, w1tree.PowerOn, time.Minute, 0},
-	} {
-		if got, err := ParseFaultPlan(text); err != nil || got != want {
-			t.Errorf("%s: %+v, %v", text, got, err)
-		}
+	setpoints, err := ParseSetpoints("5,-18.5,ambient")
+	if err != nil || !slices.Equal(setpoints, []int32{5000, -18500, Uncooled}) {
+		t.Errorf("set points %v, %v", setpoints, err)
 	}
-	for _, text := range []string{"", "dc:1:gone", "dc:gone@1s", "dc:x:gone@1s", "dc:1:melt@1s", "dc:1:gone@1", "dc:1:gone@-1s", "dc:1:gone@1s+0s", "dc:1:gone@1s+"} {
-		if p, err := ParseFaultPlan(text); err == nil {
-			t.Errorf("%q is read as %+v", text, p)
+	for _, text := range []string{"", "5,", "cold", "NaN", "101"} {
+		if v, err := ParseSetpoints(text); err == nil {
+			t.Errorf("set points %q are read as %v", text, v)
 		}
 	}
 	for _, text := range []string{"", "a=,b", "a,,b"} {
@@ -72,14 +70,4 @@ func TestParse(t *testing.T) {
 			t.Errorf("offsets %q are read as %v", text, o)
 		}
 	}
-}
-
-func FuzzParseFaultPlan(f *testing.F) {
-	f.Add("dc:1:gone@30s+10s")
-	f.Fuzz(func(t *testing.T, text string) {
-		p, err := ParseFaultPlan(text)
-		if err == nil && (p.After < 0 || p.For < 0 || p.active(p.After-1) || !p.active(p.After)) {
-			t.Errorf("%q is read as %+v", text, p)
-		}
-	})
 }

@@ -34,8 +34,20 @@ func Line(zones []string, lead, stay, travel time.Duration) Route {
 	return route
 }
 
+// Doors returns when the pallet stands in the doorway of a zone.
+func (r Route) Doors(zone string, door time.Duration) []Span {
+	var spans []Span
+	for _, s := range r {
+		if s.Zone == zone && door > 0 {
+			spans = append(spans, Span{s.Enter, s.Enter + door}, Span{s.Leave - door, s.Leave})
+		}
+	}
+	return spans
+}
+
 // At returns the zone the pallet is in and the antenna that hears it: the door's
-// for the first and the last door of a stay. Zone is "" between two stays.
+// for the first and the last door of a stay, so that the order of the two antennas
+// tells which way it went. Zone is "" between two stays.
 func (r Route) At(elapsed, door time.Duration) (zone string, antenna uint16) {
 	for _, s := range r {
 		if elapsed < s.Enter || elapsed >= s.Leave {

@@ -2,9 +2,10 @@
 // pallet of tagged goods that travels from room to room.
 //
 // It promises to be a pure function of its options and the time: asked twice
-// about one instant, it gives one answer, from any goroutine. Temperatures come
-// from series, replayed from a logger's file or computed by Room.Simulate; one
-// value lasts one step. The pallet's time runs Speed times as fast as the clock.
+// about one instant, in any order and from any goroutine, it gives one answer.
+// Temperatures are replayed from a logger's file or those of a modelled Climate;
+// one value lasts one step. The pallet's time runs Speed times as fast as the
+// clock, a room's one sample period each step.
 package world
 
 import (
@@ -34,6 +35,9 @@ type Options struct {
 	Stray []byte        // EPC memory of a tag nobody expects, at the door of StrayAt; or nil
 	// StrayAt is the zone whose door reader hears the stray tag now and then.
 	StrayAt string
+	// Spill is in how many of a thousand rounds the door reader of the zone before
+	// or after hears a tag that stands in a doorway of the route.
+	Spill int
 }
 
 // A Zone is a room with probes.
@@ -42,10 +46,13 @@ type Zone struct {
 	Probes []Probe
 }
 
-// A Probe shows Series from its value number Offset on.
+// A Probe shows Series from its value number Offset on; or, where there is a
+// Climate, the room's air, or the product in it.
 type Probe struct {
-	Series Series
-	Offset int
+	Series  Series
+	Offset  int
+	Climate *Climate
+	Product bool
 }
 
 // A Sighting is one tag heard in one inventory round. RSSI is in dBm. EPC is
@@ -56,7 +63,7 @@ type Sighting struct {
 	RSSI    int8
 }
 
-// A World is immutable, so safe for concurrent use.
+// A World never changes, so it is safe for concurrent use.
 type World struct {
 	o     Options
 	zones map[string]int
@@ -73,6 +80,9 @@ func New(o Options) (*World, error) {
 	if o.Miss < 0 || o.Miss > 1000 {
 		return nil, fmt.Errorf("%d of a thousand rounds missed", o.Miss)
 	}
+	if o.Spill < 0 || o.Spill > 1000 {
+		return nil, fmt.Errorf("%d of a thousand rounds spilled", o.Spill)
+	}
 	if o.Door < 0 {
 		return nil, fmt.Errorf("door time of %v", o.Door)
 	}
@@ -86,7 +96,7 @@ func New(o Options) (*World, error) {
 		}
 		w.zones[z.ID] = i
 		for j, p := range z.Probes {
-			if len(p.Series) == 0 || p.Offset < 0 {
+			if p.Climate == nil && len(p.Series) == 0 || p.Offset < 0 {
 				return nil, fmt.Errorf("zone %s probe %d: %d values from number %d on", z.ID, j+1, len(p.Series), p.Offset)
 			}
 		}
@@ -101,7 +111,7 @@ func New(o Options) (*World, error) {
 }
 
 // Value returns the temperature at a zone's probe (counted from 1) in
-// thousandths of a degree Celsius. Before Start it is the first of the series.
+// thousandths of a degree Celsius. Before Start it is the first.
 func (w *World) Value(zone string, probe int, at time.Time) (int32, error) {
 	i, ok := w.zones[zone]
 	if !ok {
@@ -113,6 +123,9 @@ func (w *World) Value(zone string, probe int, at time.Time) (int32, error) {
 	}
 	p := probes[probe-1]
 	steps := max(0, int(at.Sub(w.o.Start)/w.o.Step))
+	if p.Climate != nil {
+		return p.Climate.sensed(int64(steps)+int64(p.Offset), p.Product), nil
+	}
 	return p.Series[(steps%len(p.Series)+p.Offset%len(p.Series))%len(p.Series)], nil
 }
 
@@ -140,6 +153,13 @@ func (w *World) Sightings(zone string, at time.Time) []Sighting {
 			}
 			heard = append(heard, Sighting{antenna, tag, int8(strength + spread(luck, 6))})
 		}
+	} else if antenna == AntennaDoor && w.neighbours(here, zone) {
+		for i, tag := range w.o.Tags {
+			luck := w.luck(uint64(z), uint64(i), round)
+			if int(luck%1000) < w.o.Spill {
+				heard = append(heard, Sighting{AntennaDoor, tag, int8(-75 + spread(luck, 4))})
+			}
+		}
 	}
 	if w.o.Stray != nil && w.o.StrayAt == zone {
 		luck := w.luck(uint64(z), ^uint64(0), round)
@@ -148,6 +168,16 @@ func (w *World) Sightings(zone string, at time.Time) []Sighting {
 		}
 	}
 	return heard
+}
+
+// neighbours reports whether the route goes from one of two zones to the other.
+func (w *World) neighbours(a, b string) bool {
+	for i, s := range w.o.Route[1:] {
+		if before := w.o.Route[i].Zone; before == a && s.Zone == b || before == b && s.Zone == a {
+			return true
+		}
+	}
+	return false
 }
 
 // strayHeard is in how many of a thousand rounds the stray tag answers.
@@ -161,10 +191,13 @@ func spread(luck uint64, by int) int { return int(luck>>32%uint64(2*by+1)) - by 
 func (w *World) luck(zone, tag, round uint64) uint64 {
 	x := w.o.Seed
 	for _, part := range [...]uint64{zone, tag, round} {
-		x = mix(x ^ mix(part+0x9e3779b97f4a7c15))
+		x = mix(x ^ mix(part+golden))
 	}
 	return x
 }
+
+// golden is the increment of SplitMix64: no part of luck is a plain 0.
+const golden = 0x9e3779b97f4a7c15
 
 // mix is the finalizer of SplitMix64.
 func mix(x uint64) uint64 {
