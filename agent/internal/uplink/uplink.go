@@ -1,5 +1,5 @@
 // Package uplink is a lossy pipe between one device and its gateway, over MQTT
-// 3.1.1. It is the only place that imports paho.
+// 3.1.1. It is the only place of the agent that imports paho.
 //
 // It promises order and honesty about a lost connection, nothing else: it keeps
 // no message over a reconnect and takes no PUBACK for an answer. What has to
