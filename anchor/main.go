@@ -21,6 +21,7 @@ ledger, every range proof, against a trust file that you got from somebody you
 trust.
 
   anchor verify --trust FILE PASSPORT            what the passport proves
+  anchor verify --trust FILE --card FILE         what is on a device's card
   anchor report --trust FILE -o PDF PASSPORT     the same as one page of paper
   anchor inspect FILE                            what is in any of our files
 

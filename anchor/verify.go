@@ -13,10 +13,12 @@ import (
 )
 
 const verifyIntro = `anchor verify checks a passport offline and says in plain words what it proves.
+With --card it checks what agent export took off a device's card.
 
 Example:
 
   anchor verify --trust trust.cbor item.passport
+  anchor verify --trust trust.cbor --card card.cbor
 
 Exit codes: 0 verified, 1 refuted (with the reason's code) or not readable, 2 usage.
 `
@@ -27,9 +29,13 @@ func verify(args, environ []string, stdout io.Writer) error {
 	asJSON := f.Bool("json", false, "print the verdict as JSON")
 	audit := f.Bool("audit", false, "open a large passport, with every reading, that you asked for")
 	lang := f.String("lang", string(passport.English), "`language` of the words: en or zh-CN")
+	isCard := f.Bool("card", false, "the file is what agent export wrote, not a passport")
 	path, err := parse(f, args, environ, prefix, verifyIntro, stdout)
 	if err != nil {
 		return err
+	}
+	if *isCard {
+		return verifyCard(path, *trustPath, *asJSON, stdout)
 	}
 	c, err := check(path, *trustPath, *lang, *audit)
 	if err != nil {

@@ -27,6 +27,9 @@ whose head it anchors on a chain. It is trusted for availability only.
   gateway revoke   take a device's key back, for ever
   gateway erase    forget readings, by a statement that the site signs
   gateway run      run
+  gateway fsck     recompute everything that is stored, and name what is damaged
+  gateway backup   copy the folder of a running gateway
+  gateway restore  put a backup, or its database alone, back
 
 Example: a first gateway on this machine
 
@@ -58,6 +61,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return erase(ctx, args, environ, stdout)
 	case "run":
 		return serve(ctx, args, environ, stdout, stderr)
+	case "fsck":
+		return fsck(ctx, args, environ, stdout, stderr)
+	case "backup":
+		return backup(ctx, args, environ, stdout, stderr)
+	case "restore":
+		return restore(ctx, args, environ, stdout)
 	default:
 		return command.Usagef("unknown command %q; see gateway --help", name)
 	}

@@ -29,7 +29,7 @@ func devices(ctx context.Context, args, environ []string, stdout io.Writer) erro
 	if f.NArg() > 0 {
 		return command.Usagef("unexpected argument %q", f.Arg(0))
 	}
-	return app.DevicesOf(ctx, *dir, time.Now, stdout)
+	return app.Devices(ctx, *dir, time.Now, stdout)
 }
 
 const revokeIntro = `gateway revoke takes a device's key back, for ever, with a key status that the

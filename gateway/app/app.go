@@ -48,12 +48,19 @@ type Config struct {
 	BrokerURL       string // told to devices, "": mqtts://<MQTT>
 	AnchorEvery     time.Duration
 	CheckpointEvery time.Duration
-	AuditOpen       bool // give every reading of an item's journey to whoever can reach the pages
+	AuditOpen       bool // give every reading of an item's journey to whoever can reach the pages, also where others than users of this machine can
 }
 
 // Default works bare, on loopback.
 func Default() Config {
 	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second}
+}
+
+// private reports whether only users of this machine can reach the pages: they are
+// on loopback, and no public address says that a proxy stands before them.
+func (c Config) private(listening net.Addr) bool {
+	a, ok := listening.(*net.TCPAddr)
+	return ok && a.IP.IsLoopback() && c.Base == ""
 }
 
 // Ready is told when the gateway takes messages and requests.
@@ -105,9 +112,8 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 		return fmt.Errorf("%w\nhint: choose another with --http", err)
 	}
 	defer ln.Close()
+	g.conf.AuditOpen = conf.private(ln.Addr()) || conf.AuditOpen
 	if g.conf.Base == "" {
-		// Without a public address, on loopback, nobody else's eyes are here.
-		g.conf.AuditOpen = g.conf.AuditOpen || ln.Addr().(*net.TCPAddr).IP.IsLoopback()
 		g.conf.Base = "http://" + ln.Addr().String()
 	}
 	devices, err := net.Listen("tcp", conf.EST)
@@ -118,6 +124,7 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	if g.conf.ESTURL, err = reachable("https", conf.ESTURL, devices.Addr().String(), "--est-url"); err != nil {
 		return err
 	}
+	g.listening = ln
 	defer g.close()
 	if err := g.open(ctx); err != nil {
 		return err
@@ -212,6 +219,9 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	}
 	g.trust = g.org.Trust(authorities, g.logKey, voters(g.node)...)
 	if err := writeTrust(g.conf.Dir, g.trust); err != nil {
+		return err
+	}
+	if err := g.recover(ctx, own, key, authorities); err != nil {
 		return err
 	}
 	if err := g.openLedger(ctx, own, key, chain); err != nil {
@@ -359,6 +369,9 @@ func (g *gateway) post(ctx context.Context, kid statement.Hash, message []byte) 
 type gate struct{ g *gateway }
 
 func (t gate) Add(ctx context.Context, ss ...*statement.Statement) error {
+	if err := t.g.archive().Save(ss...); err != nil {
+		return fmt.Errorf("archive of statements: %w", err)
+	}
 	if err := t.g.ingest.Add(ctx, ss...); err != nil {
 		return err
 	}
@@ -527,11 +540,19 @@ func (g *gateway) sweep(ctx context.Context) error {
 	}
 	if g.unscrubbed.CompareAndSwap(true, false) {
 		if err := g.store.Scrub(ctx); err != nil {
-			g.unscrubbed.Store(true)
-			g.log.Warn("erased bytes are still in the store's log; it is emptied as soon as it can be", "err", err)
+			g.unscrubbed.Store(true) // the next sweep tries again
+			g.log.Log(ctx, scrubLevel(err), "erased bytes are still in the store's log", "err", err)
 		}
 	}
 	return nil
+}
+
+// scrubLevel: that somebody reads is nothing to worry about, and passes.
+func scrubLevel(err error) slog.Level {
+	if errors.Is(err, store.ErrBusy) {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 func (g *gateway) take(ctx context.Context, name string) error {

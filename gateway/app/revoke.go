@@ -32,8 +32,8 @@ func openStore(ctx context.Context, dir string) (*store.Store, error) {
 	return store.Open(ctx, own)
 }
 
-// DevicesOf lists the devices of a gateway's folder.
-func DevicesOf(ctx context.Context, dir string, now func() time.Time, out io.Writer) error {
+// Devices lists the devices of a gateway's folder.
+func Devices(ctx context.Context, dir string, now func() time.Time, out io.Writer) error {
 	if _, err := loadOrganisation(dir); err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"trailmark/statement"
 )
 
 // A Kind is a kind of file.
@@ -29,11 +31,12 @@ const (
 	Statement Kind = "statement"
 	Receipt   Kind = "receipt"
 	Note      Kind = "note"
+	Card      Kind = "card" // what a device exported: a CBOR Sequence (RFC 8742)
 	CBOR      Kind = "cbor"
 )
 
 // Kinds are the kinds that Options.As may name.
-func Kinds() []Kind { return []Kind{Auto, Passport, Trust, Statement, Receipt, Note, CBOR} }
+func Kinds() []Kind { return []Kind{Auto, Passport, Trust, Statement, Receipt, Note, Card, CBOR} }
 
 // Options say how much to print.
 type Options struct {
@@ -99,12 +102,49 @@ func (p *printer) file(kind Kind) {
 	if kind == Statement {
 		p.put(p.comment(p.join(statementIDs(p.data))) + "\n")
 	}
+	if kind == Card {
+		p.broke(p.sequence())
+		return
+	}
 	err := p.item(f, 0, 0)
 	p.put("\n")
 	if err == nil && p.pos < p.end {
 		err = breaks(p.pos, "%d bytes follow the end", p.end-p.pos)
 	}
 	p.broke(err)
+}
+
+// sequence prints the items of a card file, each on lines of its own.
+func (p *printer) sequence() error {
+	for n := 0; p.pos < p.end; n++ {
+		f := cardItem(n, p.data[p.pos:p.end])
+		p.put(p.comment(fmt.Sprintf("item %d at byte %d", n, p.pos)) + "\n")
+		p.ctx = new(context)
+		if err := p.item(f, 0, 0); err != nil {
+			p.put("\n")
+			return err
+		}
+		p.put("\n")
+	}
+	return nil
+}
+
+// cardItem tells the item at the front of data by its place and its first byte.
+func cardItem(n int, data []byte) field {
+	c := cursor{data: data, end: len(data)}
+	switch h, err := c.head(); {
+	case err != nil:
+		return plain("")
+	case n == 0:
+		return sub("card", cardHead)
+	case h.major == majorTag && h.arg == 18:
+		return cose
+	case h.major == majorArray && h.arg == 4:
+		return sub("message", up)
+	case h.major == majorArray && h.arg == 3:
+		return sub("checkpoint", cardCheckpoint)
+	}
+	return plain("")
 }
 
 // broke notes a damage and prints it.
@@ -142,6 +182,11 @@ func guess(data []byte) Kind {
 			return Receipt
 		}
 		return Statement
+	case h.major == majorArray && h.arg == 3:
+		if h, err = c.head(); err == nil && h.major == majorText && bytes.HasPrefix(data[c.pos:], []byte(statement.CardMark)) {
+			return Card
+		}
+		return CBOR
 	case h.major != majorMap:
 		return CBOR
 	}

@@ -249,6 +249,18 @@ func recordBody(c *context) field {
 	return f
 }
 
+// messageBody is a record body on its way up: the same, in a byte string.
+func messageBody(c *context) field { return field{name: "body", embed: recordBody(c).of} }
+
+// Section 5.
+var (
+	cardHead = tuple(plain("mark"), plain("version"), sub("traces", list(sub("trace", tuple(sub("start", start),
+		sub("frontier", tuple(plain("start"), plain("size"), sub("peaks", nodes))))))))
+	up = tuple(plain("version"), signed1("statement"), plain("seed"), sub("records", list(sub("", tuple(field{name: "kind", say: recordKind.say,
+		set: func(c *context, h head, _ string) { c.record = int64(min(h.arg, 99)) }}, field{name: "body", by: messageBody})))))
+	cardCheckpoint = tuple(plain("origin"), plain("tree size"), plain("root"))
+)
+
 // Section 4.
 var (
 	traceHead = tuple(plain("start"), plain("size"), plain("root"), sub("digest", digest))

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"trailmark/gateway/internal/enrol"
@@ -276,6 +277,35 @@ func TestWrongCredentialsAreRefused(t *testing.T) {
 			t.Errorf("CONNACK without TLS: %x", answer)
 		}
 		conn.Close()
+	}
+}
+
+// TestDisconnect ends one device's connection and no other, and Auth keeps it out.
+func TestDisconnect(t *testing.T) {
+	var revoked atomic.Bool
+	b := start(t, t.TempDir(), func(o *Options) {
+		o.Auth = func(kid statement.Hash) bool { return !revoked.Load() || kid.String() != keyA.kid }
+	})
+	lost := make(chan error, 1)
+	device(t, b, keyA, func(o *mqtt.ClientOptions) {
+		o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
+	})
+	other := device(t, b, keyB)
+	revoked.Store(true)
+	if err := b.Disconnect(keyA.kid); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-lost:
+	case <-time.After(patience):
+		t.Fatal("the connection is still there")
+	}
+	if _, err := dial(t, b, keyA); !errors.Is(err, packets.ErrorRefusedNotAuthorised) {
+		t.Errorf("it came back: %v", err)
+	}
+	publish(t, other, keyB.kid, "x")
+	if err := b.Disconnect(keyA.kid); err != nil {
+		t.Errorf("one that is not there: %v", err)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"trailmark/gateway/internal/store"
 	"trailmark/statement"
@@ -37,6 +36,16 @@ func Devices(ctx context.Context, st *store.Store) ([]Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	newest := map[statement.Hash]*store.Head{}
+	for i := range heads {
+		newest[heads[i].KeyID] = &heads[i]
+	}
+	revoked := map[statement.Hash]*statement.Revoked{}
+	if status != nil {
+		for i := range status.Revoked {
+			revoked[status.Revoked[i].KeyID] = &status.Revoked[i]
+		}
+	}
 	var out []Device
 	at := map[statement.Hash]int{}
 	for _, id := range ids {
@@ -44,20 +53,12 @@ func Devices(ctx context.Context, st *store.Store) ([]Device, error) {
 			continue
 		}
 		kid := id.Key.ID()
-		d := Device{Identity: id.Identity}
+		d := Device{Identity: id.Identity, Head: newest[kid], Revoked: revoked[kid]}
 		if plan != nil {
 			for _, z := range plan.Zones {
 				if serves(z, kid) {
 					d.Zones = append(d.Zones, z.ID)
 				}
-			}
-		}
-		if i := slices.IndexFunc(heads, func(h store.Head) bool { return h.KeyID == kid }); i >= 0 {
-			d.Head = &heads[i]
-		}
-		if status != nil {
-			if i := slices.IndexFunc(status.Revoked, func(r statement.Revoked) bool { return r.KeyID == kid }); i >= 0 {
-				d.Revoked = &status.Revoked[i]
 			}
 		}
 		if id.Replaces != nil {

@@ -246,6 +246,47 @@ func TestHandlerRefuses(t *testing.T) {
 	}
 }
 
+// TestRevokedDevice: a key that was taken back gets no certificate, no successor and
+// no plan.
+func TestRevokedDevice(t *testing.T) {
+	d := newDesk(t)
+	claim(t, d.claims, "ABC-DEF-GHJ", "cold1")
+	e, err := device.Enrol(t.Context(), d.claim("ABC-DEF-GHJ"), key(1), "pi", found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject, err := est.Subject("pi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &tls.Certificate{Certificate: [][]byte{e.Certificate.Raw}, PrivateKey: key(1)}
+	s, err := d.keys.Revoke(t.Context(), d.store, nil, public(t, 1).ID(), 5)
+	d.take(t, s, err)
+	for name, c := range map[string]struct {
+		path, mediaType string
+		signer          crypto.Signer
+		code            string
+	}{
+		"renewal":        {est.PathReenroll, est.TypeRequest, key(1), ""},
+		"another key":    {est.PathReenroll, est.TypeRequest, key(2), ""},
+		"report":         {device.PathDevice, "application/json", nil, ""},
+		"its code again": {est.PathEnroll, est.TypeRequest, key(1), "ABC-DEF-GHJ"},
+	} {
+		body := []byte("{}")
+		if c.signer != nil {
+			if body, err = est.NewRequest(c.signer, subject, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if status, text := d.post(t, c.path, c.mediaType, body, c.code, cert); status != 403 || !strings.Contains(text, "was revoked: its frames from seq 5 on are void") {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	if _, known := d.gate.Identity(public(t, 2).ID()); known {
+		t.Error("a revoked key got a successor")
+	}
+}
+
 // TestForeignClient: curl and openssl, which know nothing of us, fetch the CA,
 // enrol, and renew.
 func TestForeignClient(t *testing.T) {

@@ -35,7 +35,7 @@ type Chain interface {
 	Evidence(ctx context.Context, height int64, tx []byte) (block [32]byte, proof []byte, err error)
 
 	// Sizes are the ledger sizes that the chain has anchors of, ascending.
-	Sizes(origin string) ([]uint64, error)
+	Sizes(origin string) []uint64
 
 	Close() error
 }

@@ -256,6 +256,57 @@ func TestAuditJourney(t *testing.T) {
 	}
 }
 
+// TestErasedJourney: with readings gone, passport and audit still verify, with the
+// same summary, and say how many blocks the site erased.
+func TestErasedJourney(t *testing.T) {
+	g := newGate(t)
+	link := epc.Link{GTIN: "09521234543213", Serial: "1001"}
+	g.journey()
+	compose := func(audit bool) passport.ChannelFacts {
+		t.Helper()
+		make, verify := g.composer(nil).Item, passport.Verify
+		if audit {
+			make, verify = g.composer(nil).Audit, passport.VerifyAudit
+		}
+		data, err := make(t.Context(), link)
+		g.must(err)
+		v, err := verify(data, g.trust(), time.UnixMilli(start))
+		g.must(err)
+		if v.Outcome != passport.Kept || len(v.Withheld) > 0 {
+			t.Fatalf("audit %v: %s, withheld %v", audit, v.Outcome, v.Withheld)
+		}
+		return v.Legs[0].Channels[0]
+	}
+	whole := compose(false)
+	// The first, the last, and some whose heads are shown, among others.
+	const gone = 30
+	for i := range uint64(gone) {
+		seq := i * (hours - 1) / (gone - 1)
+		found, err := g.st.BlocksOf(t.Context(), g.entry.Device, g.entry.Name, seq, seq)
+		g.must(err)
+		row, err := g.st.Statement(t.Context(), found[0].Index)
+		g.must(err)
+		d, err := row.Delivery()
+		g.must(err)
+		g.add(statement.RoleSite, statement.KindErasure, &statement.Erasure{Version: 1, Frame: row.ID, At: start, Why: "retention",
+			Records: []statement.Erased{{Index: 0, Hash: d.Leaves[0], Kind: statement.RecordBlock,
+				Block: &statement.ErasedBlock{Channel: g.entry.Name, Start: found[0].Start.Hash(), N: found[0].N, Digest: found[0].Digest}}}})
+	}
+	if ch := compose(true); ch.Erased != 0 || ch.Shown != hours-gone {
+		t.Errorf("before the erasures are anchored: %d erased, %d shown", ch.Erased, ch.Shown)
+	}
+	g.anchor(hours/24+1, start+(hours+1)*hour)
+	for _, audit := range []bool{false, true} {
+		ch := compose(audit)
+		if ch.Erased != gone || ch.Blocks != whole.Blocks || ch.Min != whole.Min || ch.Max != whole.Max || ch.Mean != whole.Mean {
+			t.Errorf("audit %v: %d of %d blocks erased, min %d, max %d, mean %d, want %d, %d, %d", audit, ch.Erased, ch.Blocks, ch.Min, ch.Max, ch.Mean, whole.Min, whole.Max, whole.Mean)
+		}
+		if audit && (ch.Shown != hours-gone || len(ch.Readings) != 2*(hours-gone)) {
+			t.Errorf("%d blocks and %d readings shown of %d", ch.Shown, len(ch.Readings), hours)
+		}
+	}
+}
+
 // witness proves anchors, or none.
 type witness struct{ err error }
 

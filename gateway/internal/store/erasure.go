@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"trailmark/internal/dcbor"
 	"trailmark/statement"
@@ -200,26 +199,26 @@ func (t *Tx) Statement(index uint64) (Statement, error) {
 	return first(collect(t.ctx, t.tx, scanStatement, "SELECT "+statementRead+" FROM statement WHERE idx = $1", index))
 }
 
-// scrubWithin bounds the wait for readers of an older state.
-const scrubWithin = 10 * time.Second
+// ErrBusy reports that a reader of an older state keeps the log from being emptied.
+var ErrBusy = errors.New("the store's log is being read")
 
 // Scrub empties the database's log, in which older states of its pages stand: what
-// was erased is then in neither file.
+// was erased is then in neither file. It waits only briefly for readers, since
+// writers wait with it: on ErrBusy it is for the caller to try again.
 func (s *Store) Scrub(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, scrubWithin)
-	defer cancel()
-	for {
-		var busy, frames, done int
-		if err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done); err != nil {
-			return err
-		}
-		if busy == 0 {
-			return nil
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return errors.New("the store's log still holds what was erased: somebody reads an older state")
-		}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
 	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout(100)"); err != nil {
+		return err
+	}
+	var busy, frames, done int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done)
+	_, restored := conn.ExecContext(ctx, busyTimeout)
+	if err = errors.Join(err, restored); err == nil && busy != 0 {
+		err = ErrBusy
+	}
+	return err
 }

@@ -1,0 +1,238 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"trailmark/gateway/internal/backup"
+	"trailmark/gateway/internal/broker"
+	"trailmark/gateway/internal/ingest"
+	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/recovery"
+	"trailmark/gateway/internal/store"
+	"trailmark/internal/chain/comet"
+	"trailmark/statement"
+)
+
+// archive keeps what comes once: every statement that is not a frame.
+func (g *gateway) archive() recovery.Archive {
+	return recovery.Archive(filepath.Join(g.conf.Dir, ownDir, "statements"))
+}
+
+// recover returns when the store holds what the ledger does, and no device is
+// known to have verified more: at once, unless database or folder were put back
+// from a backup. Until then nothing is signed.
+func (g *gateway) recover(ctx context.Context, own string, key *ledger.Key, authorities []statement.Key) error {
+	if err := g.recordAnchors(ctx); err != nil {
+		return err
+	}
+	mark := filepath.Join(own, backup.RestoredFile)
+	_, err := os.Stat(mark)
+	restored := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(own, "ledger")); errors.Is(err, fs.ErrNotExist) && !restored {
+		return nil // the first start
+	}
+	l, err := ledger.OpenReadOnly(ctx, filepath.Join(own, "ledger"), key, g.log)
+	if err != nil {
+		return err
+	}
+	err = g.recoverFrom(ctx, l, restored, statement.NewKeyring(g.org.Audience(), authorities...))
+	if err = errors.Join(err, l.Close()); err != nil {
+		return err
+	}
+	if restored {
+		if err := os.Remove(mark); err != nil {
+			return err
+		}
+	}
+	return g.fillArchive(ctx)
+}
+
+func (g *gateway) recoverFrom(ctx context.Context, l *ledger.Ledger, restored bool, ring *statement.Keyring) (err error) {
+	o := recovery.Options{Store: g.store, Ledger: l, Origin: g.org.Origin, Audience: g.org.Audience(), Restored: restored, Post: g.post, Log: g.log}
+	if o.Size, err = l.Size(ctx); err != nil {
+		return err
+	}
+	if rows, err := g.store.Count(ctx); err != nil || rows >= o.Size && !restored {
+		return err
+	}
+	switch note, err := l.Checkpoint(ctx); {
+	case err == nil:
+		if o.Checkpoint, err = statement.OpenCheckpoint(note, g.org.Origin, g.logKey); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	anchors, err := g.node.Anchors(g.org.Origin, 0, 1<<62)
+	if err != nil {
+		return err
+	}
+	for _, a := range slices.Backward(anchors[max(0, len(anchors)-4):]) {
+		o.Anchored = append(o.Anchored, a.Size)
+	}
+	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
+		return err
+	}
+	o.Ingest = g.ingest
+	others, err := g.archive().Load()
+	if err != nil {
+		return err
+	}
+	r, err := recovery.New(ctx, o, others)
+	if err != nil || r.Done() {
+		return err
+	}
+	hosts, err := g.hosts()
+	if err != nil {
+		return err
+	}
+	if g.broker, err = broker.Start(ctx, broker.Options{Dir: filepath.Join(g.conf.Dir, ownDir, "broker"), MQTTAddr: g.conf.MQTT,
+		Tenant: g.org.Tenant, TLS: g.ca.ServerTLS(hosts, tls.RequireAndVerifyClientCert), Auth: g.isDevice, SyncEvery: time.Second, Log: g.log}); err != nil {
+		return err
+	}
+	defer func() {
+		g.broker.Stop()
+		g.broker = nil
+	}()
+	defer g.tellRecovering(r)()
+	return g.refill(ctx, r)
+}
+
+// refill runs a recovery to its end.
+func (g *gateway) refill(ctx context.Context, r *recovery.Recovery) error {
+	g.log.Warn("recovering: nothing is signed until it is done", "what", r.Status())
+	inner, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	done := errors.New("done")
+	go func() {
+		for said := time.Now(); inner.Err() == nil; {
+			if r.Done() {
+				stop(done)
+				return
+			}
+			if err := r.Ask(inner); err != nil {
+				stop(err)
+				return
+			}
+			if time.Since(said) > time.Minute {
+				said = time.Now()
+				g.log.Warn("recovering", "what", r.Status(), "missing", r.Missing(16),
+					"hint", "a device that is gone for good: remove "+filepath.Join(g.conf.Dir, ownDir, backup.RestoredFile)+" once you know that it has seen no newer ledger")
+			}
+			select {
+			case <-time.After(time.Second):
+			case <-inner.Done():
+			}
+		}
+	}()
+	err := g.broker.Consume(inner, func(ctx context.Context, ms []broker.Message) {
+		batch := make([]ingest.Message, 0, len(ms))
+		for _, m := range ms {
+			if kid, err := parseKid(m.Kid); err == nil { // the broker lets nobody else in
+				batch = append(batch, ingest.Message{KeyID: kid, Data: m.Data})
+			}
+		}
+		if err := r.Handle(ctx, batch); err != nil {
+			stop(err)
+			return
+		}
+		for _, m := range ms {
+			if err := m.Ack(); err != nil {
+				g.log.Debug("message not acknowledged; it will come again", "err", err)
+			}
+		}
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	switch cause := context.Cause(inner); {
+	case cause == done:
+		g.log.Info("recovered: store and ledger are one again")
+		return nil
+	case cause != nil:
+		return cause
+	}
+	return err
+}
+
+// tellRecovering answers requests for pages with what is missing. The returned
+// function stops that and leaves the listener to who comes next.
+func (g *gateway) tellRecovering(r *recovery.Recovery) func() {
+	server := g.server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "The gateway is recovering and signs nothing: "+r.Status(), http.StatusServiceUnavailable)
+	}))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(lent{g.listening}) // ends with Close below
+	}()
+	return func() {
+		_ = server.Close()
+		if ln, ok := g.listening.(*net.TCPListener); ok {
+			_ = ln.SetDeadline(time.Now()) // ends the pending Accept
+			<-ended
+			_ = ln.SetDeadline(time.Time{})
+		}
+	}
+}
+
+// lent is a listener that its server must not close.
+type lent struct{ net.Listener }
+
+func (lent) Close() error { return nil }
+
+// recordAnchors records again what the chain has and the store lost.
+func (g *gateway) recordAnchors(ctx context.Context) error {
+	anchors, err := g.node.Anchors(g.org.Origin, 0, 1<<62)
+	if err != nil {
+		return err
+	}
+	return g.store.Update(ctx, func(tx *store.Tx) error {
+		for _, a := range anchors {
+			note, err := comet.Note(a.Tx)
+			if err != nil {
+				return err
+			}
+			if err := tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: g.node.ChainID(), Root: a.Root, Height: a.Height,
+				Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// fillArchive archives what was stored before there was an archive.
+func (g *gateway) fillArchive(ctx context.Context) error {
+	for _, kind := range []statement.Kind{statement.KindIdentity, statement.KindKeyStatus, statement.KindPlan, statement.KindProduct,
+		statement.KindHandover, statement.KindAcceptance, statement.KindEvent, statement.KindErasure} {
+		rows, err := g.store.Kind(ctx, kind)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			s, err := statement.Parse(row.Data)
+			if err != nil {
+				return fmt.Errorf("stored statement %d: %w", row.Index, err)
+			}
+			if err := g.archive().Save(s); err != nil {
+				return fmt.Errorf("archive of statements: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+)
+
+// backupPages is how many pages are copied before others may write again.
+const backupPages = 1024
+
+// Backup copies the database in dir to a new file at path, by SQLite's online
+// backup: the copy is one state of a database that others write meanwhile. It is
+// whole when Backup returns nil; the caller makes it durable.
+func Backup(ctx context.Context, dir, path string, progress func(done, of uint64)) error {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, File)+"?mode=ro&_pragma=busy_timeout(5000)")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("store %s: %w", filepath.Join(dir, File), err)
+	}
+	defer conn.Close()
+	// A snapshot: without it every write of another process would start the copy anew.
+	if _, err := conn.ExecContext(ctx, "BEGIN; SELECT COUNT(*) FROM sqlite_master"); err != nil {
+		return err
+	}
+	err = conn.Raw(func(c any) error {
+		b, err := c.(interface {
+			NewBackup(string) (*sqlite.Backup, error)
+		}).NewBackup("file:" + path)
+		if err != nil {
+			return err
+		}
+		for more := true; more; {
+			if err := ctx.Err(); err != nil {
+				return errors.Join(err, b.Finish())
+			}
+			if more, err = b.Step(backupPages); err != nil {
+				return errors.Join(err, b.Finish())
+			}
+			of := uint64(b.PageCount())
+			progress(of-uint64(b.Remaining()), of)
+		}
+		return b.Finish()
+	})
+	if err != nil {
+		return fmt.Errorf("copy of the store: %w", err)
+	}
+	return settle(ctx, path)
+}
+
+// settle makes the copy one file: a database in WAL mode is none before its log
+// is merged.
+func settle(ctx context.Context, path string) error {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(DELETE)&_pragma=synchronous(FULL)")
+	if err != nil {
+		return err
+	}
+	err = db.PingContext(ctx)
+	return errors.Join(err, db.Close())
+}
+
+// TrimAnchors removes from the database at path the anchors of more than size
+// entries: a copy of the chain that was made before it lacks them.
+func TrimAnchors(ctx context.Context, path string, size uint64) error {
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=synchronous(FULL)")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "DELETE FROM anchor WHERE size > $1", size)
+	return errors.Join(err, db.Close())
+}
