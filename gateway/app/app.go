@@ -91,6 +91,8 @@ type gateway struct {
 	journey *journey.Composer
 	started time.Time
 
+	listening net.Listener // of the pages
+
 	// unscrubbed is set while the store's log may hold what was erased.
 	unscrubbed atomic.Bool
 

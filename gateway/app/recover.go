@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"trailmark/gateway/internal/backup"
@@ -76,12 +75,10 @@ func (g *gateway) recoverFrom(ctx context.Context, l *ledger.Ledger, restored bo
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	anchors, err := g.node.Anchors(g.org.Origin, 0, 1<<62)
-	if err != nil {
+	if head, ok, err := g.node.Head(g.org.Origin); err != nil {
 		return err
-	}
-	for _, a := range slices.Backward(anchors[max(0, len(anchors)-4):]) {
-		o.Anchored = append(o.Anchored, a.Size)
+	} else if ok {
+		o.Anchored = []uint64{head.Size}
 	}
 	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
 		return err
@@ -197,23 +194,33 @@ func (lent) Close() error { return nil }
 
 // recordAnchors records again what the chain has and the store lost.
 func (g *gateway) recordAnchors(ctx context.Context) error {
-	anchors, err := g.node.Anchors(g.org.Origin, 0, 1<<62)
-	if err != nil {
+	const page = 256
+	last, err := g.store.LastAnchor(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return g.store.Update(ctx, func(tx *store.Tx) error {
-		for _, a := range anchors {
-			note, err := comet.Note(a.Tx)
-			if err != nil {
-				return err
-			}
-			if err := tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: g.node.ChainID(), Root: a.Root, Height: a.Height,
-				Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note}); err != nil {
-				return err
-			}
+	for next := last.Size + 1; ; {
+		anchors, err := g.node.Anchors(g.org.Origin, next, page)
+		if err != nil || len(anchors) == 0 {
+			return err
 		}
-		return nil
-	})
+		if err := g.store.Update(ctx, func(tx *store.Tx) error {
+			for _, a := range anchors {
+				note, err := comet.Note(a.Tx)
+				if err != nil {
+					return err
+				}
+				if err := tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: g.node.ChainID(), Root: a.Root, Height: a.Height,
+					Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		next = anchors[len(anchors)-1].Size + 1
+	}
 }
 
 // fillArchive archives what was stored before there was an archive.

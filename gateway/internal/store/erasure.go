@@ -206,6 +206,8 @@ var ErrBusy = errors.New("the store's log is being read")
 // was erased is then in neither file. It waits only briefly for readers, since
 // writers wait with it: on ErrBusy it is for the caller to try again.
 func (s *Store) Scrub(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
@@ -216,7 +218,7 @@ func (s *Store) Scrub(ctx context.Context) error {
 	}
 	var busy, frames, done int
 	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done)
-	_, restored := conn.ExecContext(ctx, busyTimeout)
+	_, restored := conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA "+busyTimeout)
 	if err = errors.Join(err, restored); err == nil && busy != 0 {
 		err = ErrBusy
 	}

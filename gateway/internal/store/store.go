@@ -29,6 +29,9 @@ var migrations embed.FS
 // minSQLite is the first version without the WAL bug that loses commits.
 const minSQLite = "3.51.3"
 
+// busyTimeout is how long one process waits for another's lock, as a pragma in ms.
+const busyTimeout = "busy_timeout(5000)"
+
 // ErrNotFound reports a row that is not there.
 var ErrNotFound = errors.New("not in the store")
 
@@ -41,7 +44,7 @@ type Store struct {
 // Open opens or creates the database in dir and brings its schema up to date.
 func Open(ctx context.Context, dir string) (*Store, error) {
 	path := filepath.Join(dir, File)
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)&_pragma="+busyTimeout+"&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}
