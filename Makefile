@@ -35,6 +35,9 @@ web/dist/verify/cli.mjs: web/node_modules/.stamp web/build.mjs web/esbuild.mjs w
 test: build ## every test that fits in ten minutes, with the race detector
 	@bash e2e/test.sh
 
+test-long: build ## the agent's budget and a month without a gateway (20 minutes; root for the card)
+	TRAILMARK_LONG=1 $(GO) test -count=1 -timeout 60m -v -run '^(TestAgentBudget|TestOffline|TestOfflineMonth)$$' ./agent/internal/outbox ./e2e
+
 bench: ## the figures of docs/specification.md
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./trace ./statement ./agent/internal/outbox ./gateway/internal/ingest
 
@@ -70,4 +73,4 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 
-.PHONY: run demo build go-build web test bench vectors lint cross package clean help
+.PHONY: run demo build go-build web test test-long bench vectors lint cross package clean help

@@ -50,6 +50,6 @@ else
   echo "test: skipped: web/: no node or npm"
   skipped=$((skipped + 1))
 fi
-echo "test: not run here: test-faults, test-cluster, test-long (they come with later parts)"
+echo "test: not run here: test-long (the agent's budget over minutes, a month without a gateway)"
 echo "$passed passed, $failed failed, $skipped skipped"
 exit "$status"

@@ -37,6 +37,11 @@ type status struct {
 
 // reporter writes the status file, for "agent status" and "agent doctor".
 func reporter(c Config, e *device.Enrolment, kid statement.Hash, book *metrics.Book, clk station.Clock, log *slog.Logger) func(station.Status) {
+	file, err := statusFile(c.Dir)
+	if err != nil {
+		log.Warn("status goes to the data folder", slog.Any("err", err))
+		file = filepath.Join(c.Dir, statusName)
+	}
 	return func(s station.Status) {
 		book.Station(s)
 		now := clk.Now()
@@ -45,12 +50,30 @@ func reporter(c Config, e *device.Enrolment, kid statement.Hash, book *metrics.B
 			Clock: now.Quality.String(), MaxError: now.MaxErrorMS, CardBytes: cardBytes(c.Dir), Budget: int64(c.Card),
 			Status: s, Snapshot: book.Snapshot()}, "", "  ")
 		if err == nil {
-			err = replaceFile(filepath.Join(c.Dir, statusName), b, false) // news, not evidence: no sync for it
+			err = replaceFile(file, b, false) // news, not evidence: no sync for it
 		}
 		if err != nil {
 			log.Warn("status not written", slog.Any("err", err))
 		}
 	}
+}
+
+// statusFile is where the status goes: into memory where systemd gives a runtime
+// directory, with a link in the data folder. On a card each replacement would cost
+// 20 to 40 kB of metadata, for something that is no evidence.
+func statusFile(dir string) (string, error) {
+	name, run := filepath.Join(dir, statusName), os.Getenv("RUNTIME_DIRECTORY")
+	if run == "" {
+		return name, nil
+	}
+	file := filepath.Join(run, statusName)
+	if old, err := os.Readlink(name); err == nil && old == file {
+		return file, nil
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	return file, os.Symlink(file, name)
 }
 
 // readStatus is what the agent of a data folder said last.

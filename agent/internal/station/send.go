@@ -12,9 +12,12 @@ import (
 )
 
 const (
-	// inFlight bounds the frames sent and not receipted: a long backlog flows
-	// without flooding the broker.
-	inFlight = 64
+	// inFlight and inFlightBytes bound what is sent and not receipted. Receipts
+	// come with checkpoints, one a second or less, so the former is about the
+	// frames a second in which a backlog flows; the latter is what the uplink may
+	// hold in memory until the broker has it.
+	inFlight      = 256
+	inFlightBytes = 2 << 20
 	// resendPause is how often a gateway may make us send again what we sent: it
 	// asks once for every frame that waits behind a missing one.
 	resendPause = 5 * time.Second
@@ -25,6 +28,8 @@ const (
 type window struct {
 	low, sent uint64
 	got       map[uint64]bool // receipted, but one before is not
+	size      map[uint64]int  // bytes of a frame sent and not receipted
+	bytes     int             // sum of size
 	lost      [][2]uint64     // from, to: damaged on the card
 	online    bool
 	progress  time.Time     // of the last receipt, or of the first frame sent since
@@ -34,7 +39,7 @@ type window struct {
 }
 
 func (w *window) start(low uint64, stall time.Duration) {
-	*w = window{low: low, sent: low, got: map[uint64]bool{}, first: stall, patience: stall}
+	*w = window{low: low, sent: low, got: map[uint64]bool{}, size: map[uint64]int{}, first: stall, patience: stall}
 }
 
 func (w *window) damaged(seq uint64) bool {
@@ -47,6 +52,7 @@ func (w *window) receipted(seq uint64) {
 		return
 	}
 	w.got[seq] = true
+	w.landed(seq)
 	for w.got[w.low] || w.damaged(w.low) {
 		delete(w.got, w.low)
 		w.low++
@@ -55,11 +61,31 @@ func (w *window) receipted(seq uint64) {
 	w.progress, w.patience = time.Now(), w.first
 }
 
+// left counts a frame of so many bytes as under way, once.
+func (w *window) left(seq uint64, bytes int) {
+	w.bytes += bytes - w.size[seq]
+	w.size[seq] = bytes
+}
+
+// landed takes a frame out of what is under way.
+func (w *window) landed(seq uint64) {
+	w.bytes -= w.size[seq]
+	delete(w.size, seq)
+}
+
+// open reports whether another frame may be sent.
+func (w *window) open() bool {
+	return w.online && w.sent < w.low+inFlight && w.bytes < inFlightBytes
+}
+
 // rewind sends from seq again.
 func (w *window) rewind(seq uint64) {
 	if seq < w.low {
 		w.low = seq
 		clear(w.got)
+	}
+	for q := seq; q < w.sent; q++ {
+		w.landed(q)
 	}
 	w.sent = min(w.sent, seq)
 	w.progress = time.Now()
@@ -85,7 +111,7 @@ func (s *Station) connected(ctx context.Context, up bool) {
 // pump sends what the window lets through.
 func (s *Station) pump(ctx context.Context) {
 	w := &s.window
-	for w.online && w.sent < s.st.Next && w.sent < w.low+inFlight {
+	for w.sent < s.st.Next && w.open() {
 		if w.low == w.sent {
 			w.progress = time.Now()
 		}
@@ -116,6 +142,7 @@ func (s *Station) publish(ctx context.Context, seq uint64) bool {
 		s.log.Debug("frame not queued", slog.Uint64("seq", seq), slog.Any("err", err))
 		return false
 	}
+	s.window.left(seq, len(r.Up))
 	return true
 }
 
