@@ -29,7 +29,7 @@ go vet ./...
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 status=0
-go test "${race[@]}" -timeout 10m -v ./... >"$out" 2>&1 || status=$?
+go test "${race[@]}" -timeout 18m -v ./... >"$out" 2>&1 || status=$?
 grep -E '^(ok|FAIL|---? FAIL|panic:)|no test files' "$out" | grep -v 'no test files' || true
 if [ "$status" -ne 0 ]; then
   grep -nE -B 30 '^\s*--- FAIL' "$out" | tail -200

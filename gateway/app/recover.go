@@ -172,25 +172,25 @@ func (g *gateway) tellRecovering(r *recovery.Recovery) func() {
 		w.Header().Set("Retry-After", "10")
 		http.Error(w, "The gateway is recovering and signs nothing: "+r.Status(), http.StatusServiceUnavailable)
 	}))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = server.Serve(lent{g.listening}) // ends with Close below
-	}()
+	go func() { _ = server.Serve(lent{g.listening}) }() // until Close below
 	return func() {
-		_ = server.Close()
+		_ = server.Close() // returns when Serve has
 		if ln, ok := g.listening.(*net.TCPListener); ok {
-			_ = ln.SetDeadline(time.Now()) // ends the pending Accept
-			<-ended
 			_ = ln.SetDeadline(time.Time{})
 		}
 	}
 }
 
-// lent is a listener that its server must not close.
+// lent is a listener that stays open for the next server: Close ends only a
+// pending Accept.
 type lent struct{ net.Listener }
 
-func (lent) Close() error { return nil }
+func (l lent) Close() error {
+	if ln, ok := l.Listener.(*net.TCPListener); ok {
+		return ln.SetDeadline(time.Now())
+	}
+	return nil
+}
 
 // recordAnchors records again what the chain has and the store lost.
 func (g *gateway) recordAnchors(ctx context.Context) error {

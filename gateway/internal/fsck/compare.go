@@ -40,7 +40,7 @@ func (c *checker) compare() error {
 			differ = append(differ, "m."+r+" IS NOT w."+r)
 			names = append(names, fmt.Sprintf("CASE WHEN m.%s IS NOT w.%s THEN ', %s' ELSE '' END", r, r, r))
 		}
-		row := "(" + key("m") + ")"
+		row := key("m")
 		if d.rowid {
 			row = "m.rowid"
 		}

@@ -88,7 +88,7 @@ func (w *world) files() (all []byte) {
 func TestErase(t *testing.T) {
 	w := newWorld(t)
 	r := rand.New(rand.NewPCG(1, 2))
-	const frames = 400
+	const frames = 200
 	var ups [][]byte
 	for range frames {
 		s := w.seal(readings(r))

@@ -441,6 +441,27 @@ func TestDeclaredGap(t *testing.T) {
 	w.refuse(Fork, ups[1])
 }
 
+// TestDeclarationFirst: once connected a device sends the declaring frame before
+// those behind the lost ones.
+func TestDeclarationFirst(t *testing.T) {
+	w := newWorld(t)
+	w.accept(w.seal().Up)
+	w.seal() // lost
+	behind := w.seal().Up
+	declaring := w.seal(func(in *device.Input) {
+		in.Restart = true
+		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{1, 1}, Words: "crc"}}
+	})
+	if out := w.give(declaring.Up); out[0].Err != nil || out[0].ResendFrom != nil {
+		t.Fatalf("%+v", out[0])
+	}
+	w.accept(behind)
+	w.accept(w.seal().Up)
+	if h := w.heads()[0]; h.Seq != 4 {
+		t.Errorf("head is seq %d, want 4", h.Seq)
+	}
+}
+
 func TestStoreFailureHasNoEffect(t *testing.T) {
 	w := newWorld(t)
 	w.accept(w.seal().Up)

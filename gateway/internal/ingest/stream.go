@@ -15,7 +15,8 @@ import (
 // stream is what the next frame of one key, and so of one epoch, is checked against.
 type stream struct {
 	head   store.Head
-	some   bool // head holds a frame
+	some   bool // head holds a frame, or the number of one
+	gap    bool // head is a frame that the device declared lost: the next prev cannot be compared
 	traces map[string]store.Trace
 	before map[string]store.Trace // newest of each channel in the epochs before; set once a frame was accepted
 	// successor is the key that the head hands over to, and after which this key
@@ -128,12 +129,12 @@ func (b *batchTx) handle(ctx context.Context, c *checked, out *Outcome) error {
 			out.Err = refusef(Overflow, "seq %d waits for %d, and %d frames wait already", seq, expected, store.MaxParked)
 		}
 		c.waiting = true
-		if gapped, err := b.gap(dev, c, expected); err != nil || !gapped {
+		if gapped, err := b.skip(dev, c, epoch, expected); err != nil || !gapped {
 			out.ResendFrom = &expected
 			return err
 		}
 	default:
-		if err := b.apply(ctx, dev, c, false); err != nil {
+		if err := b.apply(ctx, dev, c); err != nil {
 			return b.outcome(err, out)
 		}
 		out.Receipts = append(out.Receipts, dev.head.Index)
@@ -159,15 +160,18 @@ func (d *stream) expected(epoch uint64) uint64 {
 	return d.head.Seq + 1
 }
 
-// gap reports whether a waiting frame declares the frames from expected on as
+// skip reports whether a waiting frame declares the frames from expected on as
 // lost on the card: then the frames behind them need not wait for ever. The
 // declaration itself is a signed record of that frame.
-func (b *batchTx) gap(dev *stream, c *checked, expected uint64) (bool, error) {
+func (b *batchTx) skip(dev *stream, c *checked, epoch, expected uint64) (bool, error) {
+	if !dev.some && epoch > 0 {
+		return false, nil // the frame that takes over from the key before is not one to do without
+	}
 	for _, v := range c.bodies {
 		if h, ok := v.(*statement.Happening); ok && h.Type == statement.Gap && h.Seqs != nil &&
 			h.Seqs[0] <= expected && h.Seqs[1] >= expected && h.Seqs[1] < c.d.Frame.Seq {
-			dev.head.Seq = h.Seqs[1]
-			dev.head.ID = statement.Hash{} // unknown: the next prev cannot be compared
+			dev.head.Epoch, dev.head.Seq, dev.head.ID = epoch, h.Seqs[1], statement.Hash{}
+			dev.some, dev.gap = true, true
 			// The lost frames held blocks of the present traces, so no head of these
 			// can be recomputed any more; the device starts new ones.
 			for name, t := range dev.traces {
@@ -195,7 +199,7 @@ func (b *batchTx) unpark(ctx context.Context, dev *stream, kid statement.Hash, e
 		}
 		c := b.in.check(Message{KeyID: kid, Data: up})
 		if c.err == nil {
-			c.err = b.apply(ctx, dev, &c, dev.head.ID.IsZero())
+			c.err = b.apply(ctx, dev, &c)
 		}
 		if err := b.outcome(c.err, out); err != nil || out.Err != nil {
 			return err
@@ -224,12 +228,12 @@ func (b *batchTx) repeat(c *checked, epoch uint64, out *Outcome) error {
 
 // apply stores a frame that continues the device's chain. On a refusal neither
 // the store nor dev has changed.
-func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked, afterGap bool) error {
+func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked) error {
 	s, f := c.d.Statement, c.d.Frame
 	kid, epoch := s.Header.KeyID, c.identity.Epoch
 	before := dev.before
 	switch {
-	case dev.some && afterGap:
+	case dev.gap:
 	case dev.some:
 		if f.Prev != dev.head.ID {
 			return refusef(WrongPrev, "epoch %d seq %d names %.8s… before it, stored is %.8s…", epoch, f.Seq, f.Prev, dev.head.ID)
@@ -289,7 +293,7 @@ func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked, afterGap b
 		return err
 	}
 	b.next++
-	dev.head, dev.some, dev.before, dev.successor = head, true, before, successor(c.bodies)
+	dev.head, dev.some, dev.gap, dev.before, dev.successor = head, true, false, before, successor(c.bodies)
 	for _, st := range steps {
 		dev.traces[st.next.Channel] = st.next
 	}

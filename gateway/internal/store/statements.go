@@ -119,8 +119,13 @@ func frame(ctx context.Context, q querier, kid statement.Hash, epoch, seq uint64
 
 // Kind are all statements of a kind other than frame, in ledger order.
 func (s *Store) Kind(ctx context.Context, kind statement.Kind) ([]Statement, error) {
+	return s.KindFrom(ctx, kind, 0)
+}
+
+// KindFrom are those of Kind at a ledger index or after it.
+func (s *Store) KindFrom(ctx context.Context, kind statement.Kind, index uint64) ([]Statement, error) {
 	return collect(ctx, s.db, scanStatement,
-		"SELECT "+statementRead+" FROM statement WHERE kind = $1 AND kind <> 'frame' ORDER BY idx", string(kind))
+		"SELECT "+statementRead+" FROM statement WHERE kind = $1 AND kind <> 'frame' AND idx >= $2 ORDER BY idx", string(kind), index)
 }
 
 // A Head is the newest accepted frame of a device.
