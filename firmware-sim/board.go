@@ -20,10 +20,11 @@ import (
 const boardIntro = `usage: firmware-sim run [flags] BOARD.yaml -- COMMAND [arguments]
 
 Runs a command, unchanged, on the board that the file describes: it finds chips on
-/dev/i2c-1, a reader on /dev/spidev0.0, lines on /dev/gpiochip0 and probes in
-/sys/bus/w1/devices, and none of this machine's own. Prints one JSON line on
-standard output before the command starts, a log on standard error, passes signals
-on and exits as the command does. Needs root and Linux 5.19.
+/dev/i2c-1, readers on /dev/spidev0.0 and /dev/ttyUSB0, lines on /dev/gpiochip0 and
+probes in /sys/bus/w1/devices, and none of this machine's own; and LLRP readers at
+loopback addresses. Prints one JSON line on standard output before the command
+starts, a log on standard error, passes signals on and exits as the command does.
+Needs root and Linux 5.19.
 
 Example: an agent on the board of the example file
 

@@ -45,7 +45,6 @@ type site struct {
 	bus      *w1tree.Tree
 	listener *gate
 	server   *reader.Server
-	ahead    atomic.Int64 // of the reader's clock, ns
 	log      *slog.Logger
 
 	loose [antennas + 1]bool      // antennas without their cable; owned by play
@@ -110,7 +109,7 @@ func open(c Config, i int, w *world.World, start time.Time, log *slog.Logger) (*
 	if s.bus, err = w1tree.New(s.root, s.ids...); err != nil {
 		return nil, errors.Join(fmt.Errorf("bus of zone %s: %w", z.ID, err), s.listener.Close())
 	}
-	o := reader.Options{Antennas: antennas, Now: s.readerNow, Log: s.log}
+	o := reader.Options{Antennas: antennas, Log: s.log}
 	if c.Air {
 		o.Air = gen2.New(c.Seed + uint64(i)<<32)
 	}
@@ -145,14 +144,10 @@ func (s *site) close() error {
 	return errors.Join(err, s.bus.Close())
 }
 
-// readerNow is the reader's clock, which may be wrong.
-func (s *site) readerNow() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
-
-// field is what the zone's reader hears. What its clock says of that is its own
-// affair: tags are where they are now.
-func (s *site) field(time.Time) []reader.Tag {
+// field is what the zone's reader hears.
+func (s *site) field(now time.Time) []reader.Tag {
 	var tags []reader.Tag
-	for _, h := range s.world.Sightings(s.zone.ID, time.Now()) {
+	for _, h := range s.world.Sightings(s.zone.ID, now) {
 		tags = append(tags, reader.Tag{Antenna: h.Antenna, EPC: h.EPC, RSSI: h.RSSI})
 	}
 	return tags
@@ -205,7 +200,7 @@ func (s *site) update(now time.Time) error {
 		}
 	}
 	s.loose = loose
-	s.ahead.Store(int64(ahead))
+	s.server.Skew(ahead)
 	if s.listener.shut.Store(gone); gone {
 		s.server.Drop()
 	}

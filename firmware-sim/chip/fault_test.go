@@ -72,8 +72,10 @@ func TestState(t *testing.T) {
 	s.Apply(Fault{Kind: Stuck}, start.Add(6*time.Hour))
 	check(10, 4) // stuck at 6, the drift goes on
 	s.Apply(Fault{Kind: Corrupt, Count: 2}, start)
-	if !s.Corrupt() || !s.Corrupt() || s.Corrupt() {
-		t.Error("two answers, not more and not fewer, have a flipped bit")
+	for i, want := range []bool{true, true, false} {
+		if s.Corrupt() != want {
+			t.Errorf("answer %d has a flipped bit: %v, want two that have", i+1, !want)
+		}
 	}
 	s.Apply(Fault{Kind: Gone}, start)
 	s.Apply(Fault{Kind: Short}, start)

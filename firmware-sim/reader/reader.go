@@ -59,7 +59,8 @@ type Server struct {
 	o     Options // never written after New
 	start time.Time
 
-	hung atomic.Bool
+	hung  atomic.Bool
+	ahead atomic.Int64 // of the reader's own clock, ns, besides Options.Skew
 
 	// device holds the one deviceState while nobody is connected. Who takes it
 	// out is the client; an empty channel refuses the next.
@@ -165,6 +166,10 @@ func (s *Server) Drop() {
 // it would have said meanwhile is lost.
 func (s *Server) Hang(on bool) { s.hung.Store(on) }
 
+// Skew puts the reader's own clock ahead of the room's by d, in place of the last
+// Skew and on top of that of Options; a negative d puts it behind.
+func (s *Server) Skew(d time.Duration) { s.ahead.Store(int64(d)) }
+
 // Plug connects an antenna, or takes its cable off; all are connected at first.
 // The client is told if it asked to be.
 func (s *Server) Plug(antenna uint16, connected bool) {
@@ -207,7 +212,7 @@ func (s *Server) micros(t time.Time) uint64 {
 	if s.o.Uptime {
 		return uint64(max(0, t.Sub(s.start).Microseconds()))
 	}
-	return uint64(max(0, t.Add(s.o.Skew).UnixMicro()))
+	return uint64(max(0, t.Add(s.o.Skew).Add(time.Duration(s.ahead.Load())).UnixMicro()))
 }
 
 // capabilities are what the make decides, and those of a reader of the 920 MHz

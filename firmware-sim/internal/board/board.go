@@ -1,11 +1,13 @@
 // Package board puts chip models under an unmodified command: a board file says
-// which chips sit on which bus, what they feel and when they fail, and Run starts
-// the command where /dev and the 1-Wire tree of /sys are that board.
+// which chips sit on which bus or serial port, what they feel and when they fail,
+// and Run starts the command where /dev and the 1-Wire tree of /sys are that board.
+// RFID readers of the network it serves on loopback addresses, which the command
+// shares with the machine.
 //
 // It promises that the command finds the buses of the board and none of the
 // machine's own, that a board announced can be used, and that what happened to it
-// and when is in the log. The models are those of firmware-sim/chip; how they are
-// put in place of drivers is package supervise.
+// and when is in the log. The models are those of firmware-sim/chip and
+// firmware-sim/reader; how they are put in place of drivers is package supervise.
 //
 // Format: one JSON object, an Announcement, before the command starts.
 package board
@@ -35,6 +37,8 @@ type Board struct {
 	parts   map[string]part // by name
 	kernel  *kernel         // the 1-Wire bus of the kernel, or nil
 	chips   []Chip
+	ports   []port       // in the order of the file
+	readers []*netReader // as well
 }
 
 // A part takes the word of an action and returns how to make it happen, or says
@@ -54,7 +58,7 @@ type Announcement struct {
 type Chip struct {
 	Name  string `json:"name"`
 	Model string `json:"model"`
-	At    string `json:"at"` // device, with what the chip answers to on it
+	At    string `json:"at"` // device or address, with what the chip answers to on it
 }
 
 // An Options says how to run a command on a board.
@@ -112,13 +116,13 @@ func (b *Board) Run(ctx context.Context, o Options) (status int, err error) {
 		}
 		command.Mounts = append(command.Mounts, supervise.Mount{Source: root, Target: w1Devices})
 	}
-	for _, s := range b.config.Serial {
-		t, err := openTerminal(loopback)
+	for _, p := range b.ports {
+		t, err := openTerminal(p.model)
 		if err != nil {
-			return 0, fmt.Errorf("serial %s: %w", s.Name, err)
+			return 0, fmt.Errorf("serial %s: %w", p.name, err)
 		}
 		defer t.close()
-		path := "/dev/" + s.Name
+		path := "/dev/" + p.name
 		line.Devices = append(line.Devices, path)
 		command.Mounts = append(command.Mounts, supervise.Mount{Source: t.path, Target: path})
 	}
@@ -139,6 +143,18 @@ func (b *Board) Run(ctx context.Context, o Options) (status int, err error) {
 		}
 		defer func() { err = errors.Join(err, control.Close(), os.Remove(line.Control)) }()
 		beside.Go(func() { b.listen(ctx, control) })
+	}
+
+	for _, r := range b.readers {
+		ln, err := r.open()
+		if err != nil {
+			return 0, err
+		}
+		beside.Go(func() {
+			if err := r.server.Serve(ctx, ln); err != nil {
+				b.log.WarnContext(ctx, "reader lost", slog.String("part", r.name), slog.Any("error", err))
+			}
+		})
 	}
 
 	command.Ready = func() error { return json.NewEncoder(o.Stdout).Encode(line) }

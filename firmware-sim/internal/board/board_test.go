@@ -92,7 +92,7 @@ func TestBoard(t *testing.T) {
 		{probe + " spi ee00", "0092\n"},
 		{probe + " echo /dev/ttyUSB0 hello", `"hello"`},
 		{"cat /sys/bus/w1/devices/*/w1_slave", "40 00 4b 46 7f ff 10 10 20 : crc=20 YES\n40 00 4b 46 7f ff 10 10 20 t=4000\n"},
-		{"ls -d /dev/i2c-* /dev/spidev* /dev/gpiochip* /dev/ttyUSB*", "/dev/gpiochip0\n/dev/i2c-1\n/dev/spidev0.0\n/dev/ttyUSB0\n"},
+		{"ls -d /dev/i2c-* /dev/spidev* /dev/gpiochip* /dev/ttyUSB*", "/dev/gpiochip0\n/dev/i2c-1\n/dev/spidev0.0\n/dev/ttyUSB0\n/dev/ttyUSB1\n"},
 		{"exit 3", ""},
 		{"kill -TERM $$", ""},
 	} {
@@ -104,10 +104,10 @@ func TestBoard(t *testing.T) {
 			if want := map[string]int{"exit 3": 3, "kill -TERM $$": 128 + 15}[c.script]; status != want {
 				t.Errorf("status %d, want %d", status, want)
 			}
-			if want := "[/dev/gpiochip0 /dev/i2c-1 /dev/spidev0.0 /dev/ttyUSB0 /sys/bus/w1/devices]"; fmt.Sprint(a.Devices) != want {
+			if want := "[/dev/gpiochip0 /dev/i2c-1 /dev/spidev0.0 /dev/ttyUSB0 /dev/ttyUSB1 /sys/bus/w1/devices]"; fmt.Sprint(a.Devices) != want {
 				t.Errorf("devices %v, want %s", a.Devices, want)
 			}
-			if want := "[{climate bme280 i2c-1 0x76} {shelf sht4x i2c-1 0x44} {probe ds18b20 bridge 28-000000000001} {bridge ds2482 i2c-1 0x18} {reader mfrc522 spidev0.0} {wall ds18b20 w1 28-000000000002}]"; fmt.Sprint(a.Chips) != want {
+			if want := "[{climate bme280 i2c-1 0x76} {shelf sht4x i2c-1 0x44} {probe ds18b20 bridge 28-000000000001} {bridge ds2482 i2c-1 0x18} {reader mfrc522 spidev0.0} {wall ds18b20 w1 28-000000000002} {ttyUSB1 r200 ttyUSB1} {dock llrp tcp 127.0.77.1:5084}]"; fmt.Sprint(a.Chips) != want {
 				t.Errorf("chips %v, want %s", a.Chips, want)
 			}
 		})

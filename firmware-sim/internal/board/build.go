@@ -27,15 +27,16 @@ import (
 // builder makes a board of a Config.
 type builder struct {
 	*Board
-	sources map[string]chip.Source
+	sources map[string]map[string]chip.Source // by name and quantity
+	folder  string                            // of the board file
 }
 
-// New powers the board. Replays are looked for in folder, that of the board file;
-// start is time zero of every source.
+// New powers the board. Files that it names are looked for in folder, that of the
+// board file; start is time zero of every source.
 func New(c Config, folder string, start time.Time, log *slog.Logger) (*Board, error) {
 	b := builder{
 		&Board{config: c, log: log, chips: []Chip{}, devices: map[string]chardev.Device{}, parts: map[string]part{}},
-		map[string]chip.Source{},
+		map[string]map[string]chip.Source{}, folder,
 	}
 	for name, s := range c.Sources {
 		source, err := s.open(folder, c.Seed, start, c.Step)
@@ -59,9 +60,10 @@ func New(c Config, folder string, start time.Time, log *slog.Logger) (*Board, er
 		errs = append(errs, b.w1(p))
 	}
 	for _, s := range c.Serial {
-		if s.Model != "loopback" {
-			errs = append(errs, fmt.Errorf("serial %s: no model %q, want loopback", s.Name, s.Model))
-		}
+		errs = append(errs, b.serial(s))
+	}
+	for _, r := range c.LLRP {
+		errs = append(errs, b.llrp(r))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -80,10 +82,14 @@ func New(c Config, folder string, start time.Time, log *slog.Logger) (*Board, er
 
 // source returns what a chip feels under the name its file has.
 func (b builder) source(chip, quantity, name string) (chip.Source, error) {
-	if s := b.sources[name]; s != nil {
-		return s, nil
+	of, ok := b.sources[name]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("chip %s: %s: no source %q", chip, quantity, name)
+	case of[quantity] == nil:
+		return nil, fmt.Errorf("chip %s: %s: the source %s has none", chip, quantity, name)
 	}
-	return nil, fmt.Errorf("chip %s: %s: no source %q", chip, quantity, name)
+	return of[quantity], nil
 }
 
 // add makes a chip known by its name.
@@ -113,21 +119,21 @@ func (b builder) i2c(c I2C) error {
 
 func (b builder) i2cChip(c I2CChip, device string) (i2cbus.Target, error) {
 	at := fmt.Sprintf("%s %#02x", device, c.Address)
-	var celsius, humidity, pascal chip.Source
+	var warm, damp, press chip.Source
 	var errs [3]error
 	if c.Model == "bme280" || c.Model == "sht4x" {
-		celsius, errs[0] = b.source(c.Name, "celsius", c.Celsius)
-		humidity, errs[1] = b.source(c.Name, "humidity", c.Humidity)
+		warm, errs[0] = b.source(c.Name, celsius, c.Celsius)
+		damp, errs[1] = b.source(c.Name, humidity, c.Humidity)
 	}
 	if c.Model == "bme280" {
-		pascal, errs[2] = b.source(c.Name, "pascal", c.Pascal)
+		press, errs[2] = b.source(c.Name, pascal, c.Pascal)
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	switch c.Model {
 	case "bme280":
-		chip := bme280.New(bme280.Config{Celsius: celsius, Humidity: humidity, Pascal: pascal, Trimming: trimming(b.config.Seed, c.Name)})
+		chip := bme280.New(bme280.Config{Celsius: warm, Humidity: damp, Pascal: press, Trimming: trimming(b.config.Seed, c.Name)})
 		b.add(c.Name, c.Model, at, chip.Inject)
 		return chip, nil
 	case "sht4x":
@@ -135,7 +141,7 @@ func (b builder) i2cChip(c I2CChip, device string) (i2cbus.Target, error) {
 		if err != nil || len(c.Serial) != 8 {
 			return nil, fmt.Errorf("chip %s: serial %q, want 8 hexadecimal digits", c.Name, c.Serial)
 		}
-		chip := sht4x.New(sht4x.Config{Serial: uint32(serial), Celsius: celsius, Humidity: humidity})
+		chip := sht4x.New(sht4x.Config{Serial: uint32(serial), Celsius: warm, Humidity: damp})
 		b.add(c.Name, c.Model, at, chip.Inject)
 		return chip, nil
 	case "ds2482":
@@ -145,11 +151,11 @@ func (b builder) i2cChip(c I2CChip, device string) (i2cbus.Target, error) {
 			if err != nil {
 				return nil, err
 			}
-			celsius, err := b.source(p.Name, "celsius", p.Celsius)
+			warm, err := b.source(p.Name, celsius, p.Celsius)
 			if err != nil {
 				return nil, err
 			}
-			probe := ds18b20.New(ds18b20.Config{Serial: serial, Celsius: celsius})
+			probe := ds18b20.New(ds18b20.Config{Serial: serial, Celsius: warm})
 			line.Attach(probe)
 			b.add(p.Name, "ds18b20", c.Name+" "+w1tree.SlaveID(serial), probe.Inject)
 		}
@@ -163,13 +169,18 @@ func (b builder) i2cChip(c I2CChip, device string) (i2cbus.Target, error) {
 // trimming gives each BME280 factory values of its own, the same in every run with
 // that seed: the chip has no serial, and is told by them.
 func trimming(seed uint64, name string) *bme280.Trimming {
-	h := fnv.New32a()
-	fmt.Fprint(h, seed, "/", name)
-	v, t := h.Sum32(), bme280.Example
+	v, t := seedOf(seed, name), bme280.Example
 	t.T1 += uint16(v & 0xff)
 	t.H2 += int16(v >> 8 & 0x1f)
 	t.P9 += int16(v >> 16 & 0xff)
 	return &t
+}
+
+// seedOf gives every part of a board a seed of its own.
+func seedOf(seed uint64, name string) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, seed, "/", name)
+	return h.Sum64()
 }
 
 func (b builder) spi(c SPI, resets map[string]gpio.PinOut) error {
@@ -203,7 +214,7 @@ func (b builder) spi(c SPI, resets map[string]gpio.PinOut) error {
 		if err != nil {
 			return err
 		}
-		b.parts[t.Name] = presence(field, tag, t.Here)
+		b.parts[t.Name] = presence(t.Here, func() { field.Put(tag) }, func() { field.Take(tag) })
 	}
 	return nil
 }
@@ -236,10 +247,10 @@ func (t Tag) tag() (*picc.Tag, error) {
 }
 
 // presence is a tag that enters and leaves a field. Entering twice is once.
-func presence(field *picc.Field, tag *picc.Tag, here bool) part {
+func presence(here bool, put, take func()) part {
 	var mu sync.Mutex
 	if here {
-		field.Put(tag)
+		put()
 	}
 	return func(word string) (func() error, error) {
 		if word != "enter" && word != "leave" {
@@ -252,9 +263,9 @@ func presence(field *picc.Field, tag *picc.Tag, here bool) part {
 				return nil
 			}
 			if here = !here; here {
-				field.Put(tag)
+				put()
 			} else {
-				field.Take(tag)
+				take()
 			}
 			return nil
 		}, nil
@@ -291,7 +302,7 @@ func (b builder) w1(p Probe) error {
 	if err != nil {
 		return err
 	}
-	celsius, err := b.source(p.Name, "celsius", p.Celsius)
+	warm, err := b.source(p.Name, celsius, p.Celsius)
 	if err != nil {
 		return err
 	}
@@ -299,7 +310,7 @@ func (b builder) w1(p Probe) error {
 		b.kernel = &kernel{every: b.config.Step}
 	}
 	id := w1tree.SlaveID(serial)
-	b.parts[p.Name] = b.kernel.add(id, celsius)
+	b.parts[p.Name] = b.kernel.add(id, warm)
 	b.chips = append(b.chips, Chip{p.Name, "ds18b20", "w1 " + id})
 	return nil
 }

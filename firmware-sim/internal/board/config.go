@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"time"
@@ -27,18 +28,19 @@ type Config struct {
 	GPIO    []GPIO            `yaml:"gpio"`
 	W1      []Probe           `yaml:"w1"` // chips that the kernel reads, /sys/bus/w1/devices
 	Serial  []Serial          `yaml:"serial"`
+	LLRP    []LLRP            `yaml:"llrp"`
 	Script  []Event           `yaml:"script"`
 }
 
-// A Source is a quantity over time: one of Constant, Room and Replay.
+// A Source is what there is to feel over time: one of Constant, Room and Replay.
 type Source struct {
-	Constant *float64 `yaml:"constant"` // in the unit of whoever feels it
+	Constant *float64 `yaml:"constant"` // of every quantity, in its unit
 	Room     *Room    `yaml:"room"`
 	Replay   string   `yaml:"replay"` // logger export, °C; relative to the board file
 	Offset   int      `yaml:"offset"` // value of a room or an export to start with
 }
 
-// A Room is the air of a cold room, in °C.
+// A Room is a cold room, in °C. Its air has humidity and pressure besides.
 type Room struct {
 	Setpoint float64 `yaml:"setpoint"`
 	Band     float64 `yaml:"band"` // the compressor works this far around the set point
@@ -103,10 +105,30 @@ type Line struct {
 	High   bool   `yaml:"high"` // at the start
 }
 
-// A Serial is a serial port.
+// A Serial is a serial port. A chip on it goes by the name of the port.
 type Serial struct {
-	Name  string `yaml:"name"`  // in /dev: ttyUSB0
-	Model string `yaml:"model"` // loopback
+	Name  string   `yaml:"name"`  // in /dev: ttyUSB0
+	Model string   `yaml:"model"` // loopback or r200
+	Tags  []UHFTag `yaml:"tags"`  // of an r200
+}
+
+// An LLRP is a reader on the network.
+type LLRP struct {
+	Name        string   `yaml:"name"`
+	Listen      string   `yaml:"listen"`      // loopback address and port
+	Antennas    uint16   `yaml:"antennas"`    // 4 if left out
+	Certificate string   `yaml:"certificate"` // PEM file of it and its key, for TLS; relative to the board file
+	Tags        []UHFTag `yaml:"tags"`
+}
+
+// A UHFTag is an EPC Gen2 tag that comes before an antenna when the script says so.
+type UHFTag struct {
+	Name    string `yaml:"name"`
+	EPC     string `yaml:"epc"`     // hexadecimal, whole words
+	TID     string `yaml:"tid"`     // hexadecimal, whole words, or none
+	RSSI    int    `yaml:"rssi"`    // dBm at the reader; -55 if left out
+	Antenna uint16 `yaml:"antenna"` // of an LLRP; 1 if left out
+	Here    bool   `yaml:"here"`    // from the start
 }
 
 // An Event makes an Action happen a while after the start. It names one of a chip
@@ -162,6 +184,9 @@ func (c Config) check() error {
 	}
 	if c.Step < minStep || c.Step > maxAt {
 		return fmt.Errorf("step: %v, want %v to %v", c.Step, minStep, maxAt)
+	}
+	if len(c.Sources) > maxParts {
+		return fmt.Errorf("more than %d sources", maxParts)
 	}
 	for name, s := range c.Sources {
 		if err := s.check(); err != nil {
@@ -231,6 +256,24 @@ func (c Config) check() error {
 			errs = append(errs, fmt.Errorf("serial: name %q, want one of its own such as ttyUSB0", s.Name))
 		}
 		device[s.Name] = true
+		if s.Model == modelR200 {
+			errs = append(errs, add("chip", s.Name))
+		}
+		for _, t := range s.Tags {
+			errs = append(errs, add("tag", t.Name))
+		}
+	}
+	listens := map[netip.AddrPort]bool{}
+	for _, r := range c.LLRP {
+		errs = append(errs, add("chip", r.Name))
+		at, err := netip.ParseAddrPort(r.Listen)
+		if err != nil || !at.Addr().IsLoopback() || at.Port() == 0 || listens[at] {
+			errs = append(errs, fmt.Errorf("chip %s: listen: %q, want a loopback address and port of its own such as 127.0.0.1:5084", r.Name, r.Listen))
+		}
+		listens[at] = true
+		for _, t := range r.Tags {
+			errs = append(errs, add("tag", t.Name))
+		}
 	}
 	for i, e := range c.Script {
 		a, kind, err := e.action()

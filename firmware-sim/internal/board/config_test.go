@@ -1,11 +1,14 @@
 package board
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"trailmark/firmware-sim/chip"
 )
 
 const small = `
@@ -15,7 +18,8 @@ i2c: [{bus: 1, chips: [{name: climate, model: bme280, address: 0x76, celsius: fo
 spi: [{bus: 0, select: 0, name: reader, model: mfrc522, reset: RESET, tags: [{name: box, model: ntag213, uid: "04010203040506"}]}]
 gpio: [{chip: 0, count: 2, lines: [{offset: 1, name: RESET, high: true}, {offset: 0, name: DOOR}]}]
 w1: [{name: wall, serial: "000000000002", celsius: four}]
-serial: [{name: ttyUSB0, model: loopback}]
+serial: [{name: ttyUSB0, model: loopback}, {name: ttyUSB1, model: r200, tags: [{name: crate, epc: "30750000000000000000ab01"}]}]
+llrp: [{name: dock, listen: "127.0.77.1:5084", tags: [{name: carton, epc: "30750000000000000000ab02", tid: "e280116020000001", rssi: -40, antenna: 4, here: true}]}]
 script: [{at: 1h, chip: probe, fault: gone}]
 `
 
@@ -38,7 +42,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(board.devices) != 3 || len(board.config.Script) == 0 {
+	if len(board.devices) != 3 || len(board.ports) != 2 || len(board.readers) != 1 || len(board.config.Script) == 0 {
 		t.Errorf("devices %v, %d events", board.devices, len(board.config.Script))
 	}
 	for _, e := range board.config.Script {
@@ -67,6 +71,7 @@ func TestRefuses(t *testing.T) {
 		{"{constant: 4}", "{constant: 4, offset: 1}", "offset: 1"},
 		{"{constant: 4}", "{room: {setpoint: 201}}", "room: 201 °C"},
 		{"{constant: 4}", "{room: {setpoint: 5, band: 1}, offset: 8640}", "source four: offset: 8640 of 8640 values"},
+		{"{constant: 4}", "{replay: testdata/export.txt}", "chip climate: humidity: the source four has none"},
 		{"{constant: 4}", "{replay: no-such.txt}", "source four: replay: open no-such.txt"},
 		{"bus: 1,", "bus: 256,", "i2c-256: want a number from 0 to 255"},
 		{"bus: 1,", "bus: -1,", "i2c--1: want a number from 0 to 255"},
@@ -88,6 +93,23 @@ func TestRefuses(t *testing.T) {
 		{"offset: 1,", "offset: 2,", "line RESET: offset 2, want one of its own from 0 to 1"},
 		{"name: ttyUSB0", "name: ../tty0", `serial: name "../tty0"`},
 		{"model: loopback", "model: modem", `serial ttyUSB0: no model "modem"`},
+		{"model: loopback", "model: loopback, tags: [{name: x, epc: ab01}]", "a loopback hears no tags"},
+		{"ab01", "ab0", `tag crate: epc "30750000000000000000ab0"`},
+		{"ab01", "01", `tag crate: epc "3075000000000000000001"`},
+		{"name: crate,", "name: crate, antenna: 2,", "tag crate: antenna 2, the reader has 1"},
+		{"name: crate,", "name: ttyUSB1,", "the name ttyUSB1 is taken by another chip"},
+		{"name: crate,", "name: crate, tid: e2,", `tag crate: tid "e2"`},
+		{"rssi: -40", "rssi: 1", "tag carton: rssi 1 dBm, want -120 to 0"},
+		{"antenna: 4", "antenna: 5", "tag carton: antenna 5, the reader has 4"},
+		{"name: dock,", "name: dock, antennas: 33,", "chip dock: antennas: 33, want 1 to 32"},
+		{"name: dock,", "name: dock, certificate: no-such.pem,", "hint: openssl req"},
+		{"127.0.77.1:5084", "192.0.2.1:5084", `chip dock: listen: "192.0.2.1:5084", want a loopback address`},
+		{"127.0.77.1:5084", "127.0.77.1:0", "want a loopback address and port"},
+		{"chip: probe, fault: gone", "chip: dock, fault: melt", `script, event 1: dock: a reader has no fault "melt"`},
+		{"chip: probe, fault: gone", "chip: dock, fault: skew=soon", `dock: fault "skew=soon": want a duration`},
+		{"chip: probe, fault: gone", "chip: dock, fault: loose=5", "want an antenna from 1 to 4"},
+		{"chip: probe, fault: gone", "chip: ttyUSB0, fault: gone", `script, event 1: no chip "ttyUSB0"`},
+		{"chip: probe, fault: gone", "tag: crate, field: jump", `script, event 1: crate: a tag cannot "jump"`},
 		{"at: 1h", "at: -1s", "script, event 1: at: -1s"},
 		{"chip: probe, fault: gone", "chip: prob, fault: gone", `script, event 1: no chip "prob"`},
 		{"chip: probe, fault: gone", "chip: probe, fault: melt", `script, event 1: probe: no fault "melt"`},
@@ -105,7 +127,11 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want %q in it", c.replacement, err, c.want)
 		}
 	}
-	for text, want := range map[string]string{"": "empty", "# x" + strings.Repeat(" ", maxFile): "more than 1048576 bytes"} {
+	many := "name: a\nsources:\n"
+	for i := range maxParts + 1 {
+		many += fmt.Sprintf("  s%d: {constant: 1}\n", i)
+	}
+	for text, want := range map[string]string{"": "empty", many: "more than 256 sources", "# x" + strings.Repeat(" ", maxFile): "more than 1048576 bytes"} {
 		if _, err := newBoard(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}
@@ -131,6 +157,11 @@ func FuzzParse(f *testing.F) {
 		for _, s := range c.Sources {
 			if s.Replay != "" {
 				return // a file of this machine
+			}
+		}
+		for _, r := range c.LLRP {
+			if r.Certificate != "" {
+				return
 			}
 		}
 		b, err := New(c, ".", time.Now(), slog.New(slog.DiscardHandler))
@@ -168,13 +199,44 @@ func TestSources(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := source(start.Add(c.after))
-			if c.source.Room != nil && got > c.want-0.1 && got < c.want+0.1 {
-				got = c.want // the model has noise
-			}
-			if got != c.want {
+			if got := source[celsius](start.Add(c.after)); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// The air of a room warms, dries and presses as one: a door that opens shows in each.
+func TestRoomSources(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	open := func(seed uint64, offset int) map[string]chip.Source {
+		sources, err := Source{Room: &Room{5, 1, 24}, Offset: offset}.open(".", seed, start, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sources
+	}
+	a, same, later, other := open(1, 0), open(1, 0), open(1, 30), open(2, 0)
+	for quantity, between := range map[string][2]float64{celsius: {3, 12}, humidity: {10, 100}, pascal: {95_000, 106_000}} {
+		values, differ := map[float64]bool{}, false
+		for i := range 300 { // of five minutes each
+			at := start.Add(time.Duration(i) * time.Second)
+			v := a[quantity](at)
+			if v < between[0] || v > between[1] {
+				t.Fatalf("%s of %g after %d steps", quantity, v, i)
+			}
+			if v != same[quantity](at) || later[quantity](at) != a[quantity](at.Add(30*time.Second)) {
+				t.Fatalf("%s of %g after %d steps is another in a second run or from an offset", quantity, v, i)
+			}
+			values[v], differ = true, differ || v != other[quantity](at)
+		}
+		if len(values) < 50 || !differ {
+			t.Errorf("%s: %d values, differs with the seed: %v", quantity, len(values), differ)
+		}
+	}
+	// A room goes round after a month, also where its own time is more than a Duration holds.
+	end := start.Add(290 * 365 * 24 * time.Hour)
+	if v := a[celsius](end); v < 0 || v > 24 {
+		t.Errorf("%g °C after %v", v, end.Sub(start))
 	}
 }

@@ -21,7 +21,7 @@ type terminal struct {
 // openTerminal runs model, which reads what the command sends and writes what it
 // shall receive, until close. The terminal starts raw, without echo, as the driver
 // of a device that is no keyboard leaves it to its user.
-func openTerminal(model func(io.ReadWriter)) (t *terminal, err error) {
+func openTerminal(model func(*os.File)) (t *terminal, err error) {
 	t = &terminal{done: make(chan struct{})}
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -78,6 +78,6 @@ func raw(fd int) error {
 }
 
 // loopback is a plug that joins TXD and RXD.
-func loopback(port io.ReadWriter) {
+func loopback(port *os.File) {
 	_, _ = io.Copy(struct{ io.Writer }{port}, struct{ io.Reader }{port}) // ends when the port is closed
 }

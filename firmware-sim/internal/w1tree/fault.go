@@ -2,7 +2,6 @@ package w1tree
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -37,44 +36,4 @@ func ParseFault(s string) (Fault, error) {
 		}
 	}
 	return None, fmt.Errorf("no fault %q, want one of %s", s, strings.Join(faultNames[:], ", "))
-}
-
-// MaxControl is the largest control file, in bytes.
-const MaxControl = 16 << 10
-
-// ParseControl reads a control file: one line per faulty probe, its number
-// (from 1 to probes) and the name of the fault. Empty lines and those that
-// start with # do not count. The result holds one fault per probe.
-//
-//	# pull the plug of the second probe
-//	2 gone
-func ParseControl(text string, probes int) ([]Fault, error) {
-	if len(text) > MaxControl {
-		return nil, fmt.Errorf("control file of %d bytes, at most %d", len(text), MaxControl)
-	}
-	faults := make([]Fault, probes)
-	set := make([]bool, probes)
-	line := 0
-	for s := range strings.Lines(text) {
-		line++
-		field := strings.Fields(s)
-		if len(field) == 0 || strings.HasPrefix(field[0], "#") {
-			continue
-		}
-		if len(field) != 2 {
-			return nil, fmt.Errorf("control file line %d: %d words, want a probe number and a fault", line, len(field))
-		}
-		n, err := strconv.Atoi(field[0])
-		if err != nil || n < 1 || n > probes {
-			return nil, fmt.Errorf("control file line %d: no probe %q, want 1 to %d", line, field[0], probes)
-		}
-		if set[n-1] {
-			return nil, fmt.Errorf("control file line %d: probe %d a second time", line, n)
-		}
-		if faults[n-1], err = ParseFault(field[1]); err != nil {
-			return nil, fmt.Errorf("control file line %d: %w", line, err)
-		}
-		set[n-1] = true
-	}
-	return faults, nil
 }

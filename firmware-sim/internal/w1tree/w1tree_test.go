@@ -144,38 +144,3 @@ func TestNeverHalfAFile(t *testing.T) {
 		}
 	}
 }
-
-func TestParseControl(t *testing.T) {
-	got, err := ParseControl("# second probe\n\n2 gone\n1 85", 3)
-	if err != nil || len(got) != 3 || got[0] != PowerOn || got[1] != Gone || got[2] != None {
-		t.Errorf("got %v, %v", got, err)
-	}
-	for text, want := range map[string]string{
-		"4 gone":                          `line 1: no probe "4", want 1 to 3`,
-		"x gone":                          `no probe "x"`,
-		"\n1":                             "line 2: 1 words",
-		"1 melt":                          `no fault "melt", want one of none, crc`,
-		"1 crc\n1 gone":                   "line 2: probe 1 a second time",
-		strings.Repeat("#", MaxControl+1): "16385 bytes, at most 16384",
-	} {
-		if _, err := ParseControl(text, 3); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%.20q: got %v, want %q in it", text, err, want)
-		}
-	}
-}
-
-func FuzzParseControl(f *testing.F) {
-	f.Add("1 gone\n2 crc\n")
-	f.Add("# a\n\n3 none")
-	f.Fuzz(func(t *testing.T, text string) {
-		faults, err := ParseControl(text, 3)
-		if err == nil && len(faults) != 3 {
-			t.Errorf("%d faults for 3 probes", len(faults))
-		}
-		for _, fault := range faults {
-			if back, err := ParseFault(fault.String()); err != nil || back != fault {
-				t.Errorf("%v is read as %v, %v", fault, back, err)
-			}
-		}
-	})
-}
