@@ -97,7 +97,7 @@ type gateway struct {
 	unscrubbed atomic.Bool
 
 	mu       sync.Mutex
-	reminded map[statement.Hash]time.Time // when a device was last sent the plan or asked to resend; guarded by mu
+	reminded map[statement.Hash]time.Time // when a device was last due the plan or asked to resend; guarded by mu
 }
 
 // Run runs a gateway until ctx ends. ready is called once.
@@ -152,6 +152,7 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	work.Go(func() error { return g.consume(ctx) })
 	work.Go(func() error { return g.seq.Run(ctx) })
 	work.Go(func() error { return g.runner.Run(ctx) })
+	work.Go(func() error { return g.office.Run(ctx) })
 	work.Go(func() error { return g.inbox(ctx) })
 	work.Go(func() error { return g.keyStatus(ctx) })
 	work.Go(func() error {
@@ -444,6 +445,10 @@ func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	newest, err := g.office.NewestPlan(ctx)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("store: %w", err)
+	}
 	for i, m := range ms {
 		if err := m.Ack(); err != nil {
 			g.log.Warn("message not acknowledged; it will come again", "err", err)
@@ -451,16 +456,15 @@ func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
 		if len(out[i].Receipts) > 0 {
 			g.seq.Owe(out[i].KeyID, out[i].Receipts...)
 		}
-		g.remind(ctx, out[i])
+		g.remind(ctx, newest, out[i])
 	}
 	return nil
 }
 
-// remind sends a device the newest plan when it works by an older one, and asks
+// remind has a device sent the newest plan when it works by an older one, and asks
 // for frames that are missing; each at most every few seconds.
-func (g *gateway) remind(ctx context.Context, out ingest.Outcome) {
-	newest, err := g.office.NewestPlan(ctx)
-	stale := err == nil && out.Plan != nil && *out.Plan != newest
+func (g *gateway) remind(ctx context.Context, newest statement.Hash, out ingest.Outcome) {
+	stale := !newest.IsZero() && out.Plan != nil && *out.Plan != newest
 	if !stale && out.ResendFrom == nil {
 		return
 	}
@@ -474,10 +478,7 @@ func (g *gateway) remind(ctx context.Context, out ingest.Outcome) {
 		return
 	}
 	if stale {
-		if msg, err := g.office.PlanMessage(ctx); err == nil {
-			err = g.post(ctx, out.KeyID, msg)
-			g.log.Debug("plan sent", "device", out.KeyID.String()[:16], "err", err)
-		}
+		g.office.Tell(out.KeyID)
 	}
 	if out.ResendFrom != nil {
 		msg := dcbor.MustMarshal(statement.Resend{Type: statement.DownResend, Epoch: out.Epoch, From: *out.ResendFrom})

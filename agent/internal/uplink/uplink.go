@@ -151,7 +151,9 @@ func (c *Client) session(ctx context.Context) error {
 	if err := c.await(ctx, client.Connect()); err != nil {
 		return fmt.Errorf("connect to %s: %w", c.o.Broker, err)
 	}
-	sub := client.Subscribe(c.o.Down, 1, c.deliver)
+	// At QoS 0: what is lost comes again when its frame is sent again, and a broker
+	// keeps a queue for every subscription at QoS 1.
+	sub := client.Subscribe(c.o.Down, 0, c.deliver)
 	if err := c.await(ctx, sub); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", c.o.Down, err)
 	}

@@ -42,7 +42,7 @@ func newBroker(t *testing.T) *broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ln.Close() })
-	b := &broker{t: t, ln: ln, ca: cert.CA, sessions: make(chan *brokerSession, 8), granted: 1}
+	b := &broker{t: t, ln: ln, ca: cert.CA, sessions: make(chan *brokerSession, 8)}
 	go func() {
 		for {
 			conn, err := ln.Accept()
@@ -71,7 +71,7 @@ func (b *broker) serve(conn net.Conn) {
 			}
 			_ = packets.NewControlPacket(packets.Connack).Write(conn)
 		case *packets.SubscribePacket:
-			if fmt.Sprint(p.Topics, p.Qoss) != "[tm/down] [1]" {
+			if fmt.Sprint(p.Topics, p.Qoss) != "[tm/down] [0]" {
 				b.t.Errorf("subscribe: %v", p)
 			}
 			a := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)

@@ -63,7 +63,7 @@ func (l *link) greet(name, topic string) error {
 		return fmt.Errorf("the broker does not let us in: %v", p)
 	}
 	sub := packets.NewControlPacket(packets.Subscribe).(*packets.SubscribePacket)
-	sub.Topics, sub.Qoss = []string{topic}, []byte{1}
+	sub.Topics, sub.Qoss = []string{topic}, []byte{0}
 	if err := l.send(sub); err != nil {
 		return err
 	}

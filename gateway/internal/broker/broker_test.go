@@ -421,6 +421,16 @@ func TestDownReachesTheDevice(t *testing.T) {
 			}
 		})
 	}
+	// A subscription at QoS 1 costs a consumer, of which there are at most 1,000.
+	awaitConsumers(t, b, 0)
+	watcher := device(t, b, keyB)
+	for qos, consumers := range []int{0, 1} {
+		if err := wait(watcher.Subscribe(topic(kidB, "down"), byte(qos), nil)); err != nil {
+			t.Fatal(err)
+		}
+		awaitConsumers(t, b, consumers)
+	}
+	watcher.Disconnect(0)
 	// Nobody there: no error, and nothing is kept.
 	if err := b.Publish(t.Context(), kidB, []byte("x")); err != nil {
 		t.Error(err)
@@ -432,6 +442,26 @@ func TestDownReachesTheDevice(t *testing.T) {
 	}
 	if err := b.Publish(t.Context(), kidA, make([]byte, MaxMessage+1)); err == nil {
 		t.Error("published too much")
+	}
+}
+
+// awaitConsumers waits until MQTT subscriptions take n consumers.
+func awaitConsumers(t testing.TB, b *Broker, n int) {
+	t.Helper()
+	js, err := jetstream.New(b.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		s, err := js.Stream(t.Context(), "$MQTT_msgs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := s.CachedInfo().State.Consumers; have == n {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("%d consumers, want %d", have, n)
+		}
 	}
 }
 

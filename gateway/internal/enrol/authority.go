@@ -252,7 +252,11 @@ func newestPlan(ctx context.Context, st *store.Store) (*statement.Plan, *stateme
 	if len(rows) == 0 {
 		return nil, nil, store.ErrNotFound
 	}
-	s, err := statement.Parse(rows[len(rows)-1].Data)
+	return parsePlan(rows[len(rows)-1].Data)
+}
+
+func parsePlan(data []byte) (*statement.Plan, *statement.Statement, error) {
+	s, err := statement.Parse(data)
 	if err != nil {
 		return nil, nil, err
 	}

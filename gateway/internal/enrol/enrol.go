@@ -35,8 +35,17 @@ type Office struct {
 	broker      string // URL for devices
 	logKey      statement.Key
 	post        Post
+	register    *register
 
-	mu sync.Mutex // held while a key is let in: a code works once, a key has one successor, plans follow each other
+	queue     sync.Mutex     // guards described; taken after mu where both are
+	described []*description // wait for a plan
+
+	tell sync.Mutex              // guards due
+	due  map[statement.Hash]bool // devices to send the newest plan to
+	wake chan struct{}           // due has some
+
+	mu   sync.Mutex                // held while a key is let in: a code works once, a key has one successor, plans follow each other
+	used map[statement.Hash]string // claim codes, by the key that used them; guarded by mu
 }
 
 // NewOffice makes an Office. broker is the URL that devices are told.
@@ -45,7 +54,8 @@ func NewOffice(org Organisation, keys *Keys, st *store.Store, gate Gate, claims,
 	if err != nil {
 		return nil, err
 	}
-	return &Office{org: org, keys: keys, authorities: authorities, store: st, gate: gate, claims: claims, broker: broker, logKey: logKey, post: post}, nil
+	return &Office{org: org, keys: keys, authorities: authorities, store: st, gate: gate, claims: claims, broker: broker, logKey: logKey, post: post,
+		register: newRegister(st), due: map[statement.Hash]bool{}, wake: make(chan struct{}, 1), used: map[statement.Hash]string{}}, nil
 }
 
 // A Refusal is a request that the device's side must change.
@@ -96,6 +106,7 @@ func (o *Office) Admit(ctx context.Context, code string, key statement.Key, name
 			return nil, err
 		}
 	}
+	o.used[kid] = claim.Code
 	if known {
 		return id, nil
 	}
@@ -112,7 +123,7 @@ func (o *Office) check(ctx context.Context, id *statement.Identity, claim Claim)
 	if err := o.revoked(kid); err != nil {
 		return err
 	}
-	next, err := o.successor(ctx, kid)
+	next, err := o.register.Heir(ctx, kid)
 	if err == nil && next != nil {
 		err = refusef(http.StatusForbidden, "key %.8s… was replaced by %.8s…\nhint: start with a new key and a new claim", kid, next.Key.ID())
 	}
@@ -135,7 +146,7 @@ func (o *Office) Succeed(ctx context.Context, present *statement.Identity, key s
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	kid := present.Key.ID()
-	next, err := o.successor(ctx, kid)
+	next, err := o.register.Heir(ctx, kid)
 	switch {
 	case err != nil:
 		return nil, err
@@ -167,20 +178,6 @@ func (o *Office) identify(ctx context.Context, id statement.Identity) (*statemen
 	return s.Identity()
 }
 
-// successor is the identity that replaces a key, nil: none yet.
-func (o *Office) successor(ctx context.Context, kid statement.Hash) (*statement.Identity, error) {
-	ids, err := identities(ctx, o.store)
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range ids {
-		if id.Replaces != nil && *id.Replaces == kid {
-			return id.Identity, nil
-		}
-	}
-	return nil, nil
-}
-
 // identity is one with its statement.
 type identity struct {
 	*statement.Identity
@@ -195,34 +192,70 @@ func identities(ctx context.Context, st *store.Store) ([]identity, error) {
 	}
 	out := make([]identity, len(rows))
 	for i, row := range rows {
-		s, err := statement.Parse(row.Data)
-		if err != nil {
+		if out[i], err = parseIdentity(row.Data); err != nil {
 			return nil, err
 		}
-		id, err := s.Identity()
-		if err != nil {
-			return nil, err
-		}
-		out[i] = identity{id, row.Data}
 	}
 	return out, nil
+}
+
+func parseIdentity(data []byte) (identity, error) {
+	s, err := statement.Parse(data)
+	if err != nil {
+		return identity{}, err
+	}
+	id, err := s.Identity()
+	return identity{id, data}, err
 }
 
 // maxFound bounds the channels, and the antennas, that one device may report.
 const maxFound = 64
 
+// A description is what one device found, on its way into the plan.
+type description struct {
+	id     *statement.Identity
+	report device.Report
+
+	done bool // guarded by Office.mu, as is err
+	err  error
+}
+
 // Describe puts what a device found into the plan, if it is not there yet, and
-// answers the device. When it returns nil the plan is durable.
+// answers the device. When it returns nil the plan is durable. Devices that come
+// while a plan is being made go into the next one together: each plan lists the
+// whole site, is kept for ever and is sent to all devices.
 func (o *Office) Describe(ctx context.Context, id *statement.Identity, r device.Report) (*device.Answer, error) {
 	if len(r.Channels) > maxFound || len(r.Antennas) > maxFound {
 		return nil, refusef(http.StatusBadRequest, "%d channels, %d antennas are over the limit of %d", len(r.Channels), len(r.Antennas), maxFound)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err := o.replan(ctx, id, r); err != nil {
+	d := &description{id: id, report: r}
+	o.queue.Lock()
+	o.described = append(o.described, d)
+	o.queue.Unlock()
+	if err := o.settle(ctx, d); err != nil {
 		return nil, err
 	}
 	return o.Answer(ctx, id)
+}
+
+// settle makes the plan with a description and all that wait beside it, unless
+// another request has.
+func (o *Office) settle(ctx context.Context, d *description) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if d.done {
+		return d.err
+	}
+	o.queue.Lock()
+	all := o.described
+	o.described = nil
+	o.queue.Unlock()
+	// That this request's client goes away is not for the others to suffer.
+	o.replan(context.WithoutCancel(ctx), all)
+	for _, d := range all {
+		d.done = true
+	}
+	return d.err
 }
 
 // Answer is what a device pins and uses.
@@ -232,19 +265,11 @@ func (o *Office) Answer(ctx context.Context, id *statement.Identity) (*device.An
 	if id.Simulated {
 		a.SimAuthority = o.org.SimAuthority
 	}
-	ids, err := identities(ctx, o.store)
-	if err != nil {
+	var err error
+	if a.Identity, a.Identities, err = o.register.Identities(ctx, id.Key.ID()); err != nil {
 		return nil, err
 	}
-	for _, other := range ids {
-		switch {
-		case other.Key.ID() == id.Key.ID():
-			a.Identity = other.data
-		case other.Role == statement.RoleSite:
-			a.Identities = append(a.Identities, other.data)
-		}
-	}
-	_, plan, err := newestPlan(ctx, o.store)
+	_, plan, err := o.register.Plan(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		return a, nil
 	} else if err != nil {

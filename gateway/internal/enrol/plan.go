@@ -6,18 +6,33 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"trailmark/gateway/internal/store"
-	"trailmark/internal/dcbor"
 	"trailmark/internal/device"
 	"trailmark/statement"
 )
 
-// replan puts the device's channels and antennas into the zone of its claim, in a
-// new plan. A device that goes on with another key takes its entries along.
-func (o *Office) replan(ctx context.Context, id *statement.Identity, r device.Report) error {
-	kid := id.Key.ID()
-	plan, prev, err := newestPlan(ctx, o.store)
+// replan puts devices' channels and antennas into the zones of their claims, in one
+// new plan. A device that goes on with another key takes its entries along. One
+// whose description no plan can carry gets an error and keeps nobody else out. The
+// caller holds o.mu.
+func (o *Office) replan(ctx context.Context, all []*description) {
+	err := o.replanTogether(ctx, all)
+	var refused *Refusal
+	if len(all) > 1 && errors.As(err, &refused) {
+		for _, d := range all {
+			d.err = o.replanTogether(ctx, []*description{d})
+		}
+		return
+	}
+	for _, d := range all {
+		d.err = err
+	}
+}
+
+func (o *Office) replanTogether(ctx context.Context, all []*description) error {
+	plan, prev, err := o.register.Plan(ctx)
 	next := statement.Plan{}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -26,23 +41,20 @@ func (o *Office) replan(ctx context.Context, id *statement.Identity, r device.Re
 		}
 	case err != nil:
 		return err
-	case lists(plan, kid):
-		return nil
 	default:
-		next = *plan
+		next.Site, next.Zones = plan.Site, cloneZones(plan.Zones)
 		next.Seq, next.Prev = plan.Seq+1, prev.ID()
 	}
-	switch before, known := o.before(id, &next); {
-	case known:
-		hand(&next, before, kid)
-	case len(r.Channels)+len(r.Antennas) == 0:
-		return nil
-	default:
-		claim, err := claimOf(o.claims, o.first(id))
+	changed := false
+	for _, d := range all {
+		did, err := o.enter(&next, d)
 		if err != nil {
 			return err
 		}
-		place(&next, claim, kid, r)
+		changed = changed || did
+	}
+	if !changed {
+		return nil
 	}
 	s, err := o.keys.Plan(next)
 	if err != nil {
@@ -51,7 +63,49 @@ func (o *Office) replan(ctx context.Context, id *statement.Identity, r device.Re
 	if err := o.gate.Add(ctx, s); err != nil {
 		return err
 	}
-	return o.publishPlan(ctx, &next)
+	o.tellAll(&next)
+	return nil
+}
+
+// cloneZones copies what enter changes.
+func cloneZones(zones []statement.Zone) []statement.Zone {
+	out := slices.Clone(zones)
+	for i := range out {
+		out[i].Channels, out[i].Antennas = slices.Clone(out[i].Channels), slices.Clone(out[i].Antennas)
+	}
+	return out
+}
+
+// enter puts one device into a plan and reports whether that changed it.
+func (o *Office) enter(p *statement.Plan, d *description) (bool, error) {
+	kid := d.id.Key.ID()
+	if lists(p, kid) {
+		return false, nil
+	}
+	if before, known := o.before(d.id, p); known {
+		hand(p, before, kid)
+		return true, nil
+	}
+	if len(d.report.Channels)+len(d.report.Antennas) == 0 {
+		return false, nil
+	}
+	claim, err := o.claimOf(o.first(d.id))
+	if err != nil {
+		return false, err
+	}
+	place(p, claim, kid, d.report)
+	return true, nil
+}
+
+// claimOf is the claim that a key used. Reading all claims for each device would
+// take longer than all else, so the codes are kept. The caller holds o.mu.
+func (o *Office) claimOf(kid statement.Hash) (Claim, error) {
+	if code, known := o.used[kid]; known {
+		if c, _, err := loadClaim(o.claims, code); err == nil && c.Used == kid.String() {
+			return c, nil
+		}
+	}
+	return claimOf(o.claims, kid)
 }
 
 // lists reports whether a plan has an entry of a device.
@@ -133,55 +187,85 @@ func place(p *statement.Plan, claim Claim, kid statement.Hash, r device.Report) 
 	}
 }
 
-// publishPlan tells every device in the plan.
-func (o *Office) publishPlan(ctx context.Context, p *statement.Plan) error {
-	msg, err := o.PlanMessage(ctx)
-	if err != nil {
-		return err
+// planRate bounds what telling devices of plans takes of the network, in bytes a
+// second: a plan of 2,000 devices has a quarter of a megabyte, and each of them may
+// ask for it at once.
+const planRate = 8 << 20
+
+// Tell sends a device the newest plan soon, in its turn.
+func (o *Office) Tell(kid statement.Hash) {
+	o.tell.Lock()
+	o.due[kid] = true
+	o.tell.Unlock()
+	select {
+	case o.wake <- struct{}{}:
+	default:
 	}
-	told := map[statement.Hash]bool{}
+}
+
+// tellAll tells every device in a plan.
+func (o *Office) tellAll(p *statement.Plan) {
 	for _, z := range p.Zones {
 		for _, c := range z.Channels {
-			told[c.Device] = true
+			o.Tell(c.Device)
 		}
 		for _, a := range z.Antennas {
-			told[a.Device] = true
+			o.Tell(a.Device)
 		}
 	}
-	for kid := range told {
-		_ = o.post(ctx, kid, msg) // a device that is away asks by sending frames under the old plan
-	}
-	return nil
 }
 
-// PlanMessage is the down message with the newest plan.
-func (o *Office) PlanMessage(ctx context.Context) ([]byte, error) {
-	_, s, err := newestPlan(ctx, o.store)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := identities(ctx, o.store)
-	if err != nil {
-		return nil, err
-	}
-	var sites [][]byte
-	for _, id := range ids {
-		if id.Role == statement.RoleSite {
-			sites = append(sites, id.data)
+// Run sends devices what Tell promised until ctx ends. One whose turn comes late
+// gets only the plan that is the newest by then.
+func (o *Office) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.wake:
+		}
+		for {
+			kid, some := o.takeDue()
+			if !some {
+				break
+			}
+			msg, err := o.register.Message(ctx)
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			_ = o.post(ctx, kid, msg) // a device that is away asks by sending frames under the old plan
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Duration(len(msg)) * time.Second / planRate):
+			}
 		}
 	}
-	return dcbor.Marshal(statement.PlanDown{Type: statement.DownPlan, Plan: s.Bytes(), Identities: sites})
 }
 
-// Plan is the plan in force, or store.ErrNotFound.
+// takeDue takes a device that is to be told.
+func (o *Office) takeDue() (kid statement.Hash, some bool) {
+	o.tell.Lock()
+	defer o.tell.Unlock()
+	for kid = range o.due {
+		delete(o.due, kid)
+		return kid, true
+	}
+	return kid, false
+}
+
+// Plan is the plan in force, shared and not to be changed, or store.ErrNotFound.
 func (o *Office) Plan(ctx context.Context) (*statement.Plan, error) {
-	p, _, err := newestPlan(ctx, o.store)
+	p, _, err := o.register.Plan(ctx)
 	return p, err
 }
 
 // NewestPlan is the statement id of the plan in force.
 func (o *Office) NewestPlan(ctx context.Context) (statement.Hash, error) {
-	_, s, err := newestPlan(ctx, o.store)
+	_, s, err := o.register.Plan(ctx)
 	if err != nil {
 		return statement.Hash{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,9 +14,9 @@ import (
 )
 
 // basis adds what the rest stands on: plans, products, erasures, the newest key
-// status, and the identities of all who signed.
+// status, and the identities of all who signed and of the keys that are listed.
 func (b *builder) basis(plans map[statement.Hash]bool) error {
-	signers := map[statement.Hash]bool{}
+	signers := maps.Clone(b.listed)
 	for index, f := range b.frames {
 		if b.d.Has(passport.Place{Index: index}) {
 			signers[f.Statement.Header.KeyID] = true
@@ -53,7 +54,9 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
+	// The newest first: with a key belong those that it goes on for, also where they
+	// signed nothing that is shown.
+	for _, row := range slices.Backward(rows) {
 		s, err := statement.Parse(row.Data)
 		if err != nil {
 			return err
@@ -64,6 +67,9 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 		}
 		if row.Index < b.anchor.Size && signers[id.Key.ID()] {
 			b.d.Add(passport.Place{Index: row.Index}, row.Data)
+			if id.Replaces != nil {
+				signers[*id.Replaces] = true
+			}
 		}
 	}
 	return nil

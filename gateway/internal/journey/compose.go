@@ -21,6 +21,7 @@ type builder struct {
 	d      passport.Draft
 	plans  map[statement.Hash]sitePlan
 	frames map[uint64]*store.Delivery     // by ledger index
+	listed map[statement.Hash]bool        // keys whose channels the plans in force list
 	older  map[uint64]store.Anchor        // by size: those that cover a head or bound a time
 	shown  map[statement.Hash][][2]uint64 // blocks [a, b) that trails are of, by their traces' starts
 }
@@ -43,7 +44,7 @@ func (b *builder) compose(sightings []store.Sighting) (*passport.Passport, error
 	if b.plans, err = b.sitePlans(); err != nil {
 		return nil, err
 	}
-	b.shown = map[statement.Hash][][2]uint64{}
+	b.shown, b.listed = map[statement.Hash][][2]uint64{}, map[statement.Hash]bool{}
 	used := map[statement.Hash]bool{}
 	stays, err := b.stays(thin(sightings, b.reRead), used)
 	if err != nil {
@@ -52,6 +53,7 @@ func (b *builder) compose(sightings []store.Sighting) (*passport.Passport, error
 	for _, st := range stays {
 		st.to = max(st.to, st.from+1) // an instant between two blocks still has a millisecond
 		for _, ch := range st.zone.Channels {
+			b.listed[ch.Device] = true
 			if err := b.trails(st, ch, used); err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type gate struct {
 	leaves [][]byte
 	plan   statement.Hash
 	entry  statement.Channel
+	epoch  uint64
 }
 
 func newGate(t *testing.T) *gate {
@@ -88,7 +90,7 @@ func (g *gate) signer(role statement.Role) *statement.Signer {
 func issuer(role statement.Role) string { return fmt.Sprintf("urn:example:%d", role) }
 
 func (g *gate) sign(role statement.Role, kind statement.Kind, payload any) *statement.Statement {
-	s, err := g.signer(role).Sign(statement.Header{Issuer: issuer(role), Subject: "0", Audience: "acme/test", Kind: kind}, dcbor.MustMarshal(payload))
+	s, err := g.signer(role).Sign(statement.Header{Issuer: issuer(role), Subject: strconv.FormatUint(g.epoch, 10), Audience: "acme/test", Kind: kind}, dcbor.MustMarshal(payload))
 	g.must(err)
 	return s
 }
@@ -105,18 +107,45 @@ func (g *gate) record(s *statement.Statement) {
 	g.leaves = append(g.leaves, entry[:])
 }
 
+// rotate gives the device its next key, and the site a plan that lists it.
+func (g *gate) rotate() {
+	old := g.entry.Device
+	g.keys[statement.RoleDevice] = nextKey()
+	key := g.signer(statement.RoleDevice).Key()
+	g.epoch++
+	g.add(statement.RoleAuthority, statement.KindIdentity, &statement.Identity{Version: 1, Key: statement.PublicKey{Key: key}, Replaces: &old, Epoch: g.epoch,
+		Subject: issuer(statement.RoleDevice), Role: statement.RoleDevice, From: 1, To: trace.MaxTime})
+	g.entry.Device = key.ID()
+	words := statement.Texts{{Lang: "en", Words: "cold room"}}
+	g.plan = g.add(statement.RoleSite, statement.KindPlan, &statement.Plan{Version: 1, Seq: 1, Prev: g.plan, Site: words, Zones: []statement.Zone{{ID: "cold", Name: words, ReRead: 2 * hour,
+		Channels: []statement.Channel{g.entry}, Antennas: []statement.Antenna{{Device: key.ID(), Name: "1", Role: statement.Inside}}}}})
+}
+
+func nextKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, 32)) }
+
 // journey lets the device report a frame an hour, in which it sees the item all
 // along; every day ends with an anchor.
-func (g *gate) journey() {
+func (g *gate) journey() { g.journeyWith(-1) }
+
+// journeyWith is journey in which the device has its next key from an hour on.
+func (g *gate) journeyWith(rotation int64) {
 	tag := Tags(epc.Link{GTIN: "09521234543213", Serial: "1001"})[0]
 	first := trace.Start{Channel: g.entry.Name, Plan: g.entry.Hash()}
 	front := trace.Frontier{Start: first.Hash()}
 	var prev statement.Hash
 	var after *statement.After
+	var seq uint64
 	for h := range int64(hours) {
+		if h == rotation {
+			head, err := front.Head()
+			g.must(err)
+			g.rotate()
+			first = trace.Start{Epoch: g.epoch, Channel: g.entry.Name, Plan: g.entry.Hash(), PrevStart: head.Start, PrevSize: head.Size, PrevRoot: head.Root}
+			front, seq = trace.Frontier{Start: first.Hash()}, 0
+		}
 		t1 := start + (h+1)*hour
 		last := int64(-1)
-		if h > 0 {
+		if seq > 0 {
 			last = t1 - hour
 		}
 		times, values := []int64{t1 - hour/2, t1}, []int64{4000 + h%7*100, 4300}
@@ -137,16 +166,22 @@ func (g *gate) journey() {
 		head, err := front.Head()
 		g.must(err)
 		rec := &statement.HeadRecord{Channel: g.entry.Name, Head: head}
-		if h == 0 {
+		if seq == 0 {
 			rec.Start = &first
 		}
 		body(rec)
 		body(&statement.Sighting{Antenna: "1", EPC: tag, First: t1 - hour + 1, Last: t1 - 1, Reads: 60})
+		if h == rotation-1 {
+			next, err := statement.NewKey(nextKey().Public())
+			g.must(err)
+			kid := next.ID()
+			body(&statement.Happening{Type: statement.KeyRotation, At: t1, Raw: kid[:]})
+		}
 		records := statement.Records(seed, bodies)
-		s := g.sign(statement.RoleDevice, statement.KindFrame, &statement.Frame{Version: 1, Seq: uint64(h), Prev: prev, Plan: g.plan, After: after,
+		s := g.sign(statement.RoleDevice, statement.KindFrame, &statement.Frame{Version: 1, Seq: seq, Prev: prev, Plan: g.plan, After: after,
 			Span: [2]int64{t1 - hour, t1}, Root: statement.RecordsRoot(records), Count: uint64(len(records)),
 			Clock: statement.Clock{Boottime: h, Wall: t1, Quality: statement.ClockSynchronised}})
-		prev = s.ID()
+		prev, seq = s.ID(), seq+1
 		up, err := statement.EncodeUp(s, seed, bodies)
 		g.must(err)
 		out, err := g.in.Handle(g.t.Context(), []ingest.Message{{KeyID: g.entry.Device, Data: up}})
@@ -237,6 +272,36 @@ func TestJourney(t *testing.T) {
 	}
 	if len(data) > 250_000 {
 		t.Errorf("%d bytes", len(data))
+	}
+}
+
+// TestRotatedJourney: the device goes on with its next key in the middle of the
+// stay, or at its very end, and the passport is of one channel.
+func TestRotatedJourney(t *testing.T) {
+	for _, rotation := range []int64{240, hours - 1} {
+		g := newGate(t)
+		old := g.entry.Device
+		g.journeyWith(rotation)
+		for _, audit := range []bool{false, true} {
+			make, verify := g.composer(nil).Item, passport.Verify
+			if audit {
+				make, verify = g.composer(nil).Audit, passport.VerifyAudit
+			}
+			data, err := make(t.Context(), epc.Link{GTIN: "09521234543213", Serial: "1001"})
+			g.must(err)
+			v, err := verify(data, g.trust(), time.UnixMilli(start))
+			g.must(err)
+			if v.Outcome != passport.Kept || len(v.Legs) != 1 || len(v.Withheld) != 0 || len(v.Devices) != 2 || v.Devices[0].Issuer != v.Devices[1].Issuer || v.Unplaced != 0 {
+				t.Fatalf("rotation at %d: %s, %d legs, withheld %v, devices %v", rotation, v.Outcome, len(v.Legs), v.Withheld, v.Devices)
+			}
+			leg := v.Legs[0]
+			if leg.Presence != passport.Seen || leg.To-leg.From != hours*hour-2 || len(leg.Channels) != 1 {
+				t.Fatalf("rotation at %d: %s from %d to %d, %d channels", rotation, leg.Presence, leg.From, leg.To, len(leg.Channels))
+			}
+			if ch := leg.Channels[0]; ch.Device != old || ch.Blocks != hours || audit && ch.Shown != hours || ch.Min != 4000 || ch.Max != 4600 || ch.HeadGap > week || ch.Unmeasured > 2*hour {
+				t.Errorf("rotation at %d: %+v", rotation, ch)
+			}
+		}
 	}
 }
 
