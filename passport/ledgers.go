@@ -183,9 +183,11 @@ func (c *check) statements() error {
 		if _, err := e.s.Identity(); err != nil {
 			return refuse(CodeMalformed, "statement %d: %w", i, err)
 		}
-		if _, err := ring.Add(e.s); err != nil {
+		id, err := ring.Add(e.s)
+		if err != nil {
 			return signed(i, err)
 		}
+		c.lines[id.Key.ID()] = c.line(id, ring)
 	}
 	for i := range c.evidence {
 		e := &c.evidence[i]
@@ -198,6 +200,18 @@ func (c *check) statements() error {
 		}
 	}
 	return nil
+}
+
+// line is the first key of the device whose key this is. A key goes on for one
+// shown before it, that its identity replaces, of the same subject and the epoch
+// before.
+func (c *check) line(id *statement.Identity, ring *statement.Keyring) statement.Hash {
+	if id.Replaces != nil {
+		if old, ok := ring.Identity(*id.Replaces); ok && old.Subject == id.Subject && old.Epoch+1 == id.Epoch {
+			return c.lines[*id.Replaces]
+		}
+	}
+	return id.Key.ID()
 }
 
 func signed(i int, err error) error {

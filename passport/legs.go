@@ -53,12 +53,28 @@ func (c *check) closeLeg(in []placed) {
 	c.stays = append(c.stays, stay{sightings: in})
 }
 
-// listed are the channels that any plan in force during the leg gives its zone.
-func (s *stay) listed() []statement.Channel {
+// quantity is a channel under all keys that its device had.
+type quantity struct {
+	line statement.Hash
+	name string
+}
+
+func (c *check) quantity(device statement.Hash, channel string) quantity {
+	if first, ok := c.lines[device]; ok {
+		device = first
+	}
+	return quantity{device, channel}
+}
+
+// listed are the channels that any plan in force during the leg gives its zone,
+// each as the first of them lists it.
+func (c *check) listed(s stay) []statement.Channel {
 	var out []statement.Channel
+	seen := map[quantity]bool{}
 	for _, p := range s.sightings {
 		for _, ch := range p.zone.Channels {
-			if !slices.ContainsFunc(out, func(o statement.Channel) bool { return o.Device == ch.Device && o.Name == ch.Name }) {
+			if q := c.quantity(ch.Device, ch.Name); !seen[q] {
+				seen[q] = true
 				out = append(out, ch)
 			}
 		}

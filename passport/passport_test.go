@@ -146,6 +146,55 @@ func TestReplannedTracesJoin(t *testing.T) {
 	}
 }
 
+// TestRotatedTracesJoin: a channel goes on under the device's next key, and under
+// no other; what is left out at the seam is withheld.
+func TestRotatedTracesJoin(t *testing.T) {
+	type span struct{ from, to int64 } // minutes
+	air := map[string][]span{
+		"rotated":                              nil,
+		"rotated-old-trace-left-out":           {{30, 185}},
+		"rotated-new-trace-left-out":           {{180, 350}},
+		"rotated-old-head-from-before-the-end": {{120, 185}},
+		"rotated-new-key-alone":                {{180, 185}},
+		"rotated-to-another-device":            {{180, 350}, {30, 185}},
+		"rotated-from-another-key":             {{180, 350}, {30, 185}},
+		"rotated-over-an-epoch":                {{180, 350}, {30, 185}},
+	}
+	t0 := passporttest.Epoch().UnixMilli()
+	one := made(t, passporttest.Options{})
+	for _, c := range passporttest.Standing() {
+		want, ok := air[c.Name]
+		if !ok {
+			continue
+		}
+		delete(air, c.Name)
+		data, trust := c.Make(t)
+		v := verify(t, data, trust)
+		var got []span
+		for _, w := range v.Withheld {
+			if w.Channel == passporttest.Air {
+				got = append(got, span{(w.From - t0) / minutes(1), (w.To - t0 + minutes(1) - 1) / minutes(1)})
+			}
+		}
+		if !slices.Equal(got, want) || (v.Outcome == passport.Kept) != (want == nil) {
+			t.Errorf("%s: outcome %s, withheld %v, want %v", c.Name, v.Outcome, got, want)
+		}
+		if want != nil {
+			continue
+		}
+		whole, joined := one.Legs[0], v.Legs[0]
+		if joined.Presence != whole.Presence || joined.From != whole.From || joined.To != whole.To || len(joined.Channels) != len(whole.Channels) || len(v.Devices) != len(one.Devices)+1 {
+			t.Errorf("%s: leg %+v, devices %+v", c.Name, joined, v.Devices)
+		}
+		if a, b := whole.Channels[0], joined.Channels[0]; a.Device != b.Device || a.Min != b.Min || a.Max != b.Max || a.Blocks != b.Blocks || b.Unmeasured >= minutes(5) {
+			t.Errorf("%s: two traces amount to %+v, one to %+v", c.Name, b, a)
+		}
+	}
+	if len(air) > 0 {
+		t.Errorf("no such cases: %v", air)
+	}
+}
+
 func TestExplainSaysTheUncomfortable(t *testing.T) {
 	v := made(t, passporttest.Options{Simulated: true, Withheld: true})
 	for lang, wants := range map[passport.Lang][]string{

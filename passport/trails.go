@@ -30,12 +30,12 @@ func (c *check) trails() error {
 	used := make([]bool, len(c.p.Trails))
 	for i := range c.v.Legs {
 		leg := &c.v.Legs[i]
-		listed := c.stays[i].listed()
+		listed := c.listed(c.stays[i])
 		for _, ch := range listed {
 			var strands []strand
 			for t := range c.p.Trails {
 				trail := &c.p.Trails[t]
-				if trail.Zone != leg.Zone || trail.Device != ch.Device || trail.Channel != ch.Name {
+				if trail.Zone != leg.Zone || c.quantity(trail.Device, trail.Channel) != c.quantity(ch.Device, ch.Name) {
 					continue
 				}
 				s, err := c.trail(t, leg)

@@ -95,7 +95,7 @@ type Leg struct {
 
 // ChannelFacts is one channel over one leg, from the signed digest.
 type ChannelFacts struct {
-	Device     statement.Hash      `json:"device"`
+	Device     statement.Hash      `json:"device"` // its first key that a plan in force lists
 	Channel    string              `json:"channel"`
 	Unit       string              `json:"unit"`
 	Closeness  statement.Closeness `json:"closeness"`

@@ -31,7 +31,7 @@ func verify(data []byte, trust *Trust, at time.Time, limit int) (*Verdict, error
 		return nil, refuse(CodeMalformed, "%w", err)
 	}
 	c := &check{p: p, trust: trust, at: at.UnixMilli(),
-		plans: map[statement.Hash]planned{}, erased: map[erasedKey]bool{}, devices: map[statement.Hash]*DeviceFacts{},
+		plans: map[statement.Hash]planned{}, erased: map[erasedKey]bool{}, devices: map[statement.Hash]*DeviceFacts{}, lines: map[statement.Hash]statement.Hash{},
 		v: &Verdict{Item: p.Item, Outcome: Unjudged, Legs: []Leg{}, Broken: []Breach{}, Withheld: []Withheld{},
 			Ledgers: []LedgerFacts{}, Anchors: []AnchorFacts{}, Devices: []DeviceFacts{}, Statements: len(p.Evidence)}}
 	for _, step := range []func() error{c.checkpoints, c.places, c.statements, c.validity, c.records, c.legs, c.trails} {
@@ -58,6 +58,7 @@ type check struct {
 	erased    map[erasedKey]bool
 	product   *ProductFacts
 	devices   map[statement.Hash]*DeviceFacts
+	lines     map[statement.Hash]statement.Hash // of a key, the first key of its line
 	sightings []placed
 	stays     []stay // of each leg
 }

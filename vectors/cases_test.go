@@ -270,6 +270,8 @@ func (g *generator) records() {
 	one("block-raw-of-half-a-value", "equally many", salted(1, "a5 016163 031903e8 0401 05820000 0643000000"))
 	one("block-value-over-32-bits", "not within 32 bits", salted(1, "a3 016163 031903e8 05811a80000000"))
 	one("kind-unknown", "record kind 5", salted(5, "a0"))
+	one("passage", "ok", salted(4, "a5 0110 021903e8 0364646f6f72 0601 0744e2003412"))
+	one("happening-type-unknown", "out of bounds", salted(4, "a2 0111 0200"))
 	one("body-unsorted", "not deterministic", salted(4, "a2 0201 0107"))
 }
 

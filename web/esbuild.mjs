@@ -47,8 +47,9 @@ export async function script(entry, { texts = true, ...more } = {}) {
   ({ code } = await transform(code, { target: "es2017", charset: "utf8", logLevel: "warning" }));
   ({ code } = await minify(asScript(code, "trailmark"), {
     ecma: 2017,
-    // Nothing here reads a property for its side effects, or has getters that throw.
-    compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true, hoist_funs: true, keep_fargs: false },
+    // Nothing here reads a property for its side effects, or has getters that throw;
+    // a key's short name is for texts alone.
+    compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true, hoist_funs: true, keep_fargs: false, pure_funcs: ["short"] },
     mangle: {
       properties: { reserved: [...kept, ...quoted, ...(entry.endsWith("vectors.ts") ? judged : [])], builtins: true, keep_quoted: true },
     },

@@ -49,6 +49,11 @@ func Standing() []Case {
 		return Case{Name: name, Options: o, Edit: func(_ testing.TB, p *passport.Passport, trust *passport.Trust) { f(p, trust) }}
 	}
 	all := Options{Anchored: true, Older: true, KeyStatus: true}
+	successor := func(f func(id *statement.Identity)) Options { return Options{Rotated: &Rotation{Identity: f}} }
+	skipped := successor(func(id *statement.Identity) { id.Epoch = 2 })
+	skipped.KeyStatus = true
+	// The trails of the old key are those of even number, the air's first.
+	rotated := Options{Rotated: &Rotation{}}
 	return append(evmStanding(), []Case{
 		{Name: "kept"},
 		{Name: "brief", Options: Options{Brief: true}},
@@ -76,6 +81,18 @@ func Standing() []Case {
 		{Name: "rule-who-2", Options: Options{Rule: "who-2", Beyond: true}},
 		{Name: "revoked-later", Options: Options{Revoked: statement.RoleDevice, RevokedFrom: 100}},
 		{Name: "sightings-omitted", Options: Options{Omit: func(k statement.Kind, nth int) bool { return k == statement.KindFrame && nth%3 == 0 }}},
+		{Name: "rotated", Options: rotated},
+		{Name: "rotated-beyond-audit", Options: Options{Rotated: &Rotation{}, Audit: true, Beyond: true, Older: true}},
+		edit("rotated-old-trace-left-out", rotated, func(p *passport.Passport, _ *passport.Trust) { p.Trails = slices.Delete(p.Trails, 0, 1) }),
+		edit("rotated-new-trace-left-out", rotated, func(p *passport.Passport, _ *passport.Trust) { p.Trails = slices.Delete(p.Trails, 1, 2) }),
+		{Name: "rotated-old-head-from-before-the-end", Options: Options{Rotated: &Rotation{Cut: true}}},
+		edit("rotated-new-key-alone", Options{Rotated: &Rotation{}, Omit: func(k statement.Kind, nth int) bool { return k == statement.KindFrame && nth <= 3 }},
+			func(p *passport.Passport, _ *passport.Trust) {
+				p.Trails = slices.Delete(slices.Delete(p.Trails, 2, 3), 0, 1)
+			}),
+		{Name: "rotated-to-another-device", Options: successor(func(id *statement.Identity) { id.Subject = "urn:dev:mac:0024befffe804ff9" })},
+		{Name: "rotated-from-another-key", Options: successor(func(id *statement.Identity) { id.Replaces = &statement.Hash{7} })},
+		{Name: "rotated-over-an-epoch", Options: skipped},
 		edit("chain-not-pinned", all, func(_ *passport.Passport, trust *passport.Trust) { trust.Chains = nil }),
 		edit("chain-without-keys", all, func(_ *passport.Passport, trust *passport.Trust) { trust.Chains[0].Keys = nil }),
 		edit("anchor-of-another-kind", all, func(p *passport.Passport, _ *passport.Trust) { p.Ledgers[0].Newest.Anchor.Kind = passport.EVM }),
@@ -276,6 +293,8 @@ func Refused() []Case {
 	add(passport.CodeTrace, "trail-of-another-device", plain, func(p *pp, _ *tr) { p.Trails[0].Device[0] ^= 1 })
 	add(passport.CodeTrace, "trail-twice", plain, func(p *pp, _ *tr) { p.Trails = append(p.Trails, p.Trails[0]) })
 	add(passport.CodeTrace, "plan-left-out", Options{Omit: omit(statement.KindPlan, 0)}, nil)
+	add(passport.CodeTrace, "rotated-epochs-overlap", Options{Rotated: &Rotation{Overlap: true}}, nil)
+	add(passport.CodeUntrusted, "rotated-identity-left-out", Options{Rotated: &Rotation{}, Omit: omit(statement.KindIdentity, 5)}, nil)
 	add(passport.CodePlan, "plan-that-a-trace-began-under-left-out", Options{Replanned: true, Omit: omit(statement.KindPlan, 1)}, nil)
 
 	add(passport.CodeBlocks, "block-altered", audit, func(p *pp, _ *tr) { r := p.Trails[0].Runs[0].Records[1]; r[5] ^= 1 })

@@ -175,12 +175,12 @@ func (c *composer) record(entry, record int) passport.Mark {
 func (c *composer) stay(d *device, from, to int) {
 	for _, ch := range d.channels {
 		for _, s := range ch.traces {
-			c.trail(d, ch, s, at(from), max(at(to), at(from)+1))
+			c.trail(ch, s, at(from), max(at(to), at(from)+1))
 		}
 	}
 }
 
-func (c *composer) trail(d *device, ch *channel, s *series, from, to int64) {
+func (c *composer) trail(ch *channel, s *series, from, to int64) {
 	if ch.name == Box && c.o.Withheld {
 		return
 	}
@@ -200,17 +200,21 @@ func (c *composer) trail(d *device, ch *channel, s *series, from, to int64) {
 		size -= 2
 		b = min(b, size)
 	}
+	if r := c.o.Rotated; r != nil && r.Cut && s == c.store.channels[0].traces[0] {
+		size--
+		b = min(b, size)
+	}
 	last := s.leaves[size-1]
 	head := c.record(last.entry, last.head)
 	zone := ch.zone
 	if c.o.SameZone {
 		zone = Store
 	}
-	t := passport.Trail{Zone: zone, Device: d.signer.Key().ID(), Channel: ch.name, Start: dcbor.MustMarshal(s.start)}
+	t := passport.Trail{Zone: zone, Device: s.device, Channel: ch.name, Start: dcbor.MustMarshal(s.start)}
 	var cuts []uint64
 	var older []passport.Mark
 	if ch.name == Air && c.o.Older {
-		for _, n := range []int{1, 3, size - 1} {
+		for _, n := range slices.Compact([]int{1, 3, size - 1}) {
 			if n < size {
 				cuts, older = append(cuts, uint64(n)), append(older, c.record(s.leaves[n-1].entry, s.leaves[n-1].head))
 			}

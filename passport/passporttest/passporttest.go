@@ -58,20 +58,21 @@ type Options struct {
 	WrongRole bool           // the plan is signed by a device
 	Revoked   statement.Role // a key of this role is revoked, as an authority's key status says
 
-	RevokedFrom   uint64 // seq
-	KeyStatus     bool   // an authority's key status is shown
-	Anchored      bool   // hourly frames name anchors; these are shown with evidence, and the chain's keys are pinned
-	Unanchored    bool   // no anchor at all
-	Audit         bool   // every block is shown whole
-	Erased        bool   // the site erased two blocks of the store's air
-	ErasedByOther bool   // that statement is by another site than the one whose plan lists the channel
-	Halves        bool   // the second half of the statements is in another ledger
-	Overlap       bool   // the truck saw the item before it left the store
-	Rewritten     bool   // the store's device signed another head of its air once, in the third frame
-	Forked        bool   // the log signed another root for an older checkpoint
-	Minority      bool   // two of the chain's four validators signed
-	EVM           *EVM   // the newest checkpoint, or with Anchored all, is on an EVM chain
-	Rule          string // a named rule instead of the brand's own
+	RevokedFrom   uint64    // seq
+	KeyStatus     bool      // an authority's key status is shown
+	Anchored      bool      // hourly frames name anchors; these are shown with evidence, and the chain's keys are pinned
+	Unanchored    bool      // no anchor at all
+	Audit         bool      // every block is shown whole
+	Erased        bool      // the site erased two blocks of the store's air
+	ErasedByOther bool      // that statement is by another site than the one whose plan lists the channel
+	Halves        bool      // the second half of the statements is in another ledger
+	Overlap       bool      // the truck saw the item before it left the store
+	Rewritten     bool      // the store's device signed another head of its air once, in the third frame
+	Forked        bool      // the log signed another root for an older checkpoint
+	Minority      bool      // two of the chain's four validators signed
+	Rotated       *Rotation // the store's device goes on with another key
+	EVM           *EVM      // the newest checkpoint, or with Anchored all, is on an EVM chain
+	Rule          string    // a named rule instead of the brand's own
 
 	// Omit leaves statements out of the passport that the ledger has, the nth of
 	// their kind from 1. Frames that head a trail are shown anyway.
@@ -80,6 +81,14 @@ type Options struct {
 	// Forge alters a statement after it is signed and before the gateway records
 	// it: what a gateway with its own log key can do. Nil: nothing.
 	Forge func(kind statement.Kind, raw []byte) []byte
+}
+
+// A Rotation is at 180 minutes: the store's device ends its epoch, the authority
+// gives it its next key, and the site lists that one instead.
+type Rotation struct {
+	Identity func(id *statement.Identity) // what the authority says of the next key; nil: the truth
+	Overlap  bool                         // the old key signs the next hour as well
+	Cut      bool                         // the old trace of the air is headed by its head before the last
 }
 
 // Make makes a passport and the trust file to verify it with.

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"math"
+	"strconv"
 	"testing"
 
 	"golang.org/x/mod/sumdb/note"
@@ -52,6 +53,7 @@ type device struct {
 	signer   *statement.Signer
 	issuer   string
 	name     string
+	epoch    uint64
 	seq      uint64
 	prev     statement.Hash
 	channels []*channel
@@ -67,6 +69,7 @@ type channel struct {
 
 // series is one trace.
 type series struct {
+	device   statement.Hash
 	start    trace.Start
 	frontier trace.Frontier
 	nodes    nodes
@@ -166,6 +169,9 @@ func (w *world) journey() {
 		if hour == 4 && w.o.Replanned {
 			w.sitePlan(1)
 		}
+		if hour == 4 && w.o.Rotated != nil {
+			w.rotate()
+		}
 		if hour <= 7 {
 			w.frame(w.store, hour, 30, 350, !w.o.Moment)
 		}
@@ -215,11 +221,29 @@ func (w *world) identities() {
 	add(w.truck.signer, w.truck.issuer, statement.RoleDevice, w.truck.name)
 }
 
+// rotate lets the store's device go on with its next key.
+func (w *world) rotate() {
+	d, old := w.store, w.store.signer.Key().ID()
+	if w.o.Rotated.Overlap {
+		w.frame(d, 4, 30, 350, true)
+	}
+	next, err := statement.NewSigner(keyOf(8))
+	w.must(err)
+	id := &statement.Identity{Version: 1, Key: statement.PublicKey{Key: next.Key()}, Subject: d.issuer, Role: statement.RoleDevice, Name: d.name,
+		From: at(0), To: at(100_000), Epoch: d.epoch + 1, Replaces: &old}
+	if w.o.Rotated.Identity != nil {
+		w.o.Rotated.Identity(id)
+	}
+	w.sign(w.authority, statement.KindIdentity, "authority", id.Subject, id)
+	d.signer, d.issuer, d.epoch, d.seq = next, id.Subject, id.Epoch, 0
+	w.sitePlan(1)
+}
+
 // sitePlan signs the plan with this seq; of SameZone each zone is another
 // site's.
 func (w *world) sitePlan(seq uint64) {
 	near := statement.SameRoom
-	if seq > 0 {
+	if seq > 0 && w.o.Replanned {
 		near = statement.SameBox // any change of an entry restarts its trace
 	}
 	store, truck := w.store.signer.Key().ID(), w.truck.signer.Key().ID()
@@ -295,7 +319,7 @@ func (w *world) frame(d *device, hour, from, to int, allAlong bool) {
 		if !ok {
 			w.t.Fatalf("plan lacks %s", ch.name)
 		}
-		s := ch.current(listed.Hash())
+		s := ch.current(d.epoch, listed)
 		var times, values []int64
 		for m := 60*hour - 55; m <= 60*hour; m += 5 {
 			times, values = append(times, at(m)), append(values, ch.value(m))
@@ -330,9 +354,15 @@ func (w *world) frame(d *device, hour, from, to int, allAlong bool) {
 		s.leaves = append(s.leaves, leaf{e, len(bodies) - 2, len(bodies) - 1, digest})
 	}
 	shown := w.sightings(d, hour, from, to, allAlong, len(bodies), add)
+	if w.o.Rotated != nil && d == w.store && d.epoch == 0 && (hour == 4 || hour == 3 && !w.o.Rotated.Overlap) {
+		next, err := statement.NewKey(keyOf(8).Public())
+		w.must(err)
+		kid := next.ID()
+		add(&statement.Happening{Type: statement.KeyRotation, At: at(60 * hour), Raw: kid[:]})
+	}
 	records := statement.Records(seed, bodies)
 	f.Root, f.Count = statement.RecordsRoot(records), uint64(len(records))
-	st := w.sign(d.signer, statement.KindFrame, d.issuer, "0", f)
+	st := w.sign(d.signer, statement.KindFrame, d.issuer, strconv.FormatUint(d.epoch, 10), f)
 	d.seq, d.prev = d.seq+1, st.ID()
 	w.entries[e].records, w.entries[e].shown = records, shown
 }
@@ -370,19 +400,21 @@ func (w *world) sightings(d *device, hour, from, to int, allAlong bool, next int
 	return shown
 }
 
-// current is the trace to extend: a new one when the plan's entry changed.
-func (c *channel) current(entry statement.Hash) *series {
+// current is the trace to extend: a new one when the plan's entry changed, as it
+// does with the device's key.
+func (c *channel) current(epoch uint64, listed statement.Channel) *series {
+	entry := listed.Hash()
 	if n := len(c.traces); n > 0 && c.traces[n-1].start.Plan == entry {
 		return c.traces[n-1]
 	}
-	start := trace.Start{Channel: c.name, Plan: entry}
+	start := trace.Start{Epoch: epoch, Channel: c.name, Plan: entry}
 	if n := len(c.traces); n > 0 {
 		f := c.traces[n-1].frontier
 		if head, err := f.Head(); err == nil {
 			start.PrevStart, start.PrevSize, start.PrevRoot = head.Start, head.Size, head.Root
 		}
 	}
-	s := &series{start: start, frontier: trace.Frontier{Start: start.Hash()}, nodes: nodes{}}
+	s := &series{device: listed.Device, start: start, frontier: trace.Frontier{Start: start.Hash()}, nodes: nodes{}}
 	c.traces = append(c.traces, s)
 	return s
 }

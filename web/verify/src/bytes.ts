@@ -2,14 +2,14 @@
 // mini-program does not have.
 
 /** Orders two byte strings of any length bytewise: negative, 0 or positive. */
-export function compare(a: Uint8Array, b: Uint8Array): number {
+export function compare(a: ArrayLike<number>, b: ArrayLike<number>): number {
   const n = Math.min(a.length, b.length);
   let i = 0;
   while (i < n && a[i] === b[i]) i++;
   return i < n ? a[i] - b[i] : a.length - b.length;
 }
 
-export const equal = (a: Uint8Array, b: Uint8Array): boolean => compare(a, b) === 0;
+export const equal = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => compare(a, b) === 0;
 
 export function concat(...parts: ArrayLike<number>[]): Uint8Array {
   const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));

@@ -56,9 +56,7 @@ export function isBeyond(l: Limit, v: number): boolean {
 }
 
 /** The digest's CBOR, which node hashes are over; its members have the order of readDigest. */
-export const encodeDigest = (d: Digest): number[] => encode(d);
-
-export const sameDigest = (a: Digest, b: Digest): boolean => String(encode(a)) === String(encode(b));
+export const encodeDigest: (d: Digest) => number[] = encode;
 
 function bounded(n: bigint): bigint {
   need(n <= maxInt64 && n >= -maxInt64, "aggregate over its integer bound");

@@ -5,6 +5,7 @@ import type { Body, Sighting } from "../record.ts";
 import type { Channel as PlanChannel, Frame, Identity, Plan, Zone } from "../payload.ts";
 import type { Checkpoint as Opened } from "../note.ts";
 import type { Statement } from "../statement.ts";
+import type { Keyring } from "./keyring.ts";
 import type { Revoked } from "./ledgers.ts";
 import type { Evidence, Passport, Trust } from "./format.ts";
 import type { AnchorFacts, Bound, Code, Device, Product, Verdict } from "./verdict.ts";
@@ -22,6 +23,7 @@ export interface Check {
   erased: Erased[];
   product?: Product;
   signers: Map<string, Device>; // of frames, by key
+  ring: Keyring;
   placed: Placed[]; // sightings
   stays: Stay[]; // of each leg
 }
@@ -58,7 +60,7 @@ export interface Placed extends Planned {
 /** What a leg rests on. */
 export interface Stay {
   sightings: Placed[];
-  listed: PlanChannel[]; // the channels that any plan in force gives its zone
+  listed: Map<string, PlanChannel>; // the channels that any plan in force gives its zone, by their names under all keys
   last: Proven[]; // the frames of the last heads
 }
 

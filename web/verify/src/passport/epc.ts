@@ -18,5 +18,5 @@ export function sgtin(tag: Uint8Array): { gtin: string; serial: string } | undef
   const digits = item[0] + company + item.slice(1);
   let sum = 0;
   for (let i = 0; i < 13; i++) sum += Number(digits[i]) * (i % 2 === 0 ? 3 : 1);
-  return { gtin: digits + String((10 - (sum % 10)) % 10), serial: String(bits(38)) };
+  return { gtin: digits + ((10 - (sum % 10)) % 10), serial: `${bits(38)}` };
 }

@@ -21,11 +21,13 @@ export interface Keyring {
    * opens), and signed it. Undefined for what an authority signed itself.
    */
   verify(s: Statement): Identity | undefined;
+  /** Names a channel alike under all keys that its device had. */
+  quantity(device: Uint8Array, channel: string): string;
 }
 
 /** A keyring; what nobody vouches for, or not for this, it refuses as untrusted-key. */
 export function keyring(audience: string, authorities: Key[]): Keyring {
-  const identities = new Map<string, { identity: Identity; statement: Uint8Array }>();
+  const identities = new Map<string, { identity: Identity; statement: Uint8Array; line: string }>();
 
   const untrusted = (s: Statement): never =>
     refuse("untrusted-key", `${s.kind} signed by ${short(s.kid)}: key is not one the authority vouches for`);
@@ -38,17 +40,23 @@ export function keyring(audience: string, authorities: Key[]): Keyring {
       const kid = hex(identity.key.id);
       const had = identities.get(kid);
       need(!had || equal(had.statement, s.id), `two identities for key ${short(identity.key.id)}`);
-      identities.set(kid, { identity, statement: s.id });
+      const old = identity.replaces && identities.get(hex(identity.replaces));
+      const follows = old && old.identity.subject === identity.subject && old.identity.epoch + 1 === identity.epoch;
+      identities.set(kid, { identity, statement: s.id, line: follows ? old.line : kid });
     },
     verify(s) {
       const role = roleOf(s.kind);
       if (role === roleAuthority) return void byAuthority(s);
       const { identity: id } = identities.get(hex(s.kid)) || untrusted(s);
-      if (id.role !== role || s.issuer !== id.subject || (role === roleDevice && s.subject !== String(id.epoch))) {
+      if (id.role !== role || s.issuer !== id.subject || (role === roleDevice && s.subject !== `${id.epoch}`)) {
         refuse("untrusted-key", `${s.kind} of "${s.issuer}" ${s.subject} by a key of role ${id.role} of "${id.subject}" ${id.epoch}`);
       }
       verifyStatement(s, id.key, audience);
       return id;
+    },
+    quantity(device, channel) {
+      const line = hex(device);
+      return (identities.get(line) || { line }).line + channel;
     },
   };
 }

@@ -12,7 +12,6 @@ import type { Check, Proven } from "./check.ts";
 import { verifyComet } from "./comet.ts";
 import { pins, verifyEvm } from "#evm";
 import type { Anchor, Chain } from "./format.ts";
-import { keyring } from "./keyring.ts";
 import { comet } from "./kinds.ts";
 
 export type Revoked = KeyStatus["revoked"][0];
@@ -99,7 +98,7 @@ export function places(c: Check): void {
 
 /** Verifies identities first, then everything that rests on them. */
 export function statements(c: Check): void {
-  const ring = keyring(c.trust.audience, c.trust.authorities);
+  const { ring } = c;
   for (const { statement: s } of c.evidence) {
     if (s.kind !== "identity") continue;
     c.failing = "malformed";
@@ -138,33 +137,33 @@ function take(c: Check, e: Proven): void {
       d.clock = Math.min(d.clock, f.clock.quality);
       d.max_error_ms = Math.max(d.max_error_ms, f.clock.maxError);
       c.signers.set(key, d);
-      return;
+      break;
     }
     case "plan": {
       const plan = readPayload(kind, payload);
       e.seq = plan.seq;
       c.plans.set(hex(id), { plan, by: by.subject });
-      return;
+      break;
     }
     case "product": {
       const { gtin, name, brand, lot, rule } = readPayload(kind, payload);
-      if (gtin !== c.passport.item.gtin) return;
+      if (gtin !== c.passport.item.gtin) break;
       c.product = { name, brand, by: by.subject, rule };
       if (lot) c.product.lot = lot;
-      return;
+      break;
     }
     case "keystatus": {
       const { at, revoked } = readPayload(kind, payload);
       c.revoked.push(...revoked);
       const had = c.verdict.key_status;
       if (!had || at > had.at) c.verdict.key_status = { at, age_ms: Math.max(0, c.at - at) };
-      return;
+      break;
     }
     case "erasure":
       for (const { block } of readPayload(kind, payload).records) {
         if (block) c.erased.push({ by: by.subject, start: block.start, n: block.n });
       }
-      return;
+      break;
     default:
       readPayload(kind, payload);
   }

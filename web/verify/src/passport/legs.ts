@@ -92,7 +92,7 @@ function closeLeg(c: Check, stay: Placed[]): void {
     not_after: none,
     channels: [],
   };
-  const listed: Check["stays"][0]["listed"] = [];
+  const listed: Check["stays"][0]["listed"] = new Map();
   for (const { sighting: s, zone: z } of stay) {
     if (s.first - leg.to <= z.reRead) {
       leg.seen_ms += Math.max(s.last, leg.to) - leg.to;
@@ -103,10 +103,11 @@ function closeLeg(c: Check, stay: Placed[]): void {
     leg.to = Math.max(leg.to, s.last);
     leg.reads += s.reads;
     for (const ch of z.listed) {
-      if (!listed.some((o) => o.name === ch.name && equal(o.device, ch.device))) listed.push(ch);
+      const name = c.ring.quantity(ch.device, ch.name);
+      if (!listed.has(name)) listed.set(name, ch);
     }
   }
-  if (stay.length === 1 && leg.reads === 1) leg.presence = "seen-once";
+  if (leg.reads === 1) leg.presence = "seen-once";
   c.verdict.legs.push(leg);
   c.stays.push({ sightings: stay, listed, last: [] });
 }

@@ -36,10 +36,10 @@ export function trails(c: Check): Map<Channel, number> {
   const used = new Set<Trail>();
   v.legs.forEach((leg, i) => {
     const { listed } = c.stays[i];
-    for (const ch of listed) {
+    for (const [name, ch] of listed) {
       const strands: Strand[] = [];
       c.passport.trails.forEach((t, n) => {
-        if (t.zone !== leg.zone || t.channel !== ch.name || !equal(t.device, ch.device)) return;
+        if (t.zone !== leg.zone || c.ring.quantity(t.device, t.channel) !== name) return;
         const s = verifyTrail(c, t, n, leg);
         if (!s) return;
         used.add(t);
@@ -47,9 +47,9 @@ export function trails(c: Check): Map<Channel, number> {
       });
       join(c, i, ch, strands, spans);
     }
-    const all = leg.channels.length > 0 && leg.channels.length === listed.length;
+    const lacks = leg.channels.length < (listed.size || 1);
     // A channel that is not shown measured nothing.
-    v.unmeasured_ms += all ? Math.max(...leg.channels.map((ch) => ch.unmeasured_ms)) : leg.to - leg.from;
+    v.unmeasured_ms += lacks ? leg.to - leg.from : Math.max(...leg.channels.map((ch) => ch.unmeasured_ms));
   });
   c.failing = "trace";
   c.passport.trails.forEach((t, n) => need(used.has(t), `trail ${n} belongs to no leg`));

@@ -5,6 +5,7 @@
 import { Unsupported } from "../fail.ts";
 import type { Check } from "./check.ts";
 import { maxAudit, maxSize, parsePassport, type Passport, type Trust } from "./format.ts";
+import { keyring } from "./keyring.ts";
 import { checkpoints, places, statements, validity } from "./ledgers.ts";
 import { brackets, legs, records } from "./legs.ts";
 import { judge } from "./rules.ts";
@@ -60,6 +61,7 @@ function begin(passport: Passport, trust: Trust, at: number): Check {
     revoked: [],
     erased: [],
     signers: new Map(),
+    ring: keyring(trust.audience, trust.authorities),
     placed: [],
     stays: [],
   };
