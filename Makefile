@@ -52,15 +52,15 @@ lint: ## golangci-lint (built on first use, which takes some minutes)
 AGENT_LD = -s -w -X trailmark/agent/app.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 cross: ## the agent for Raspberry Pis: bin/arm (ARMv6 and up) and bin/arm64
-	GOOS=linux GOARCH=arm GOARM=6 $(GO) build -trimpath -ldflags '$(AGENT_LD)' -o bin/arm/agent ./agent
-	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(AGENT_LD)' -o bin/arm64/agent ./agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 $(GO) build -trimpath -ldflags '$(AGENT_LD)' -o bin/arm/agent ./agent
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(AGENT_LD)' -o bin/arm64/agent ./agent
 
 # The newest release that the Go proxy serves whole; later ones need a module that it does not.
 NFPM := v2.43.0
 DEB_VERSION := 0.0.$(shell git rev-list --count HEAD 2>/dev/null || echo 0)+g$(shell git rev-parse --short HEAD 2>/dev/null || echo 0)
 
 package: cross ## bin/*.deb: the agent with its unit, for armhf and arm64
-	@test -x bin/nfpm || GOBIN=$(CURDIR)/bin $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
+	@test -x bin/nfpm || GOBIN=$(CURDIR)/bin CGO_ENABLED=0 $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
 	@rm -f bin/*.deb
 	DEB_VERSION=$(DEB_VERSION) DEB_ARCH=arm6 GO_ARCH=arm bin/nfpm package -f deploy/agent/nfpm.yaml -p deb -t bin/
 	DEB_VERSION=$(DEB_VERSION) DEB_ARCH=arm64 GO_ARCH=arm64 bin/nfpm package -f deploy/agent/nfpm.yaml -p deb -t bin/
