@@ -153,7 +153,7 @@ func (e *Enrolment) RenewalDue(now time.Time) bool {
 func (e *Enrolment) Renew(ctx context.Context, signer crypto.Signer) (*Enrolment, error) {
 	k, err := e.reenroll(ctx, signer, signer)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("renewal: %w", err)
 	}
 	raw, err := json.Marshal(k)
 	if err != nil {
@@ -162,13 +162,23 @@ func (e *Enrolment) Renew(ctx context.Context, signer crypto.Signer) (*Enrolment
 	return ParseEnrolment(raw, e.Identity.Key.Key)
 }
 
+// Announce has the authority vouch for next as the key that follows present, and
+// changes nothing for the device. A key has one successor: from here on it is next,
+// or none.
+func (e *Enrolment) Announce(ctx context.Context, present, next crypto.Signer) error {
+	if _, err := e.reenroll(ctx, present, next); err != nil {
+		return fmt.Errorf("rotation: %w", err)
+	}
+	return nil
+}
+
 // Rotate hands the device over from its present key to next: the connection is
 // signed by the one, the request on it by the other. The new identity opens the
 // next epoch. The same call may be made again after an error, with the same keys.
 func (e *Enrolment) Rotate(ctx context.Context, present, next crypto.Signer, r Report) (*Enrolment, error) {
 	k, err := e.reenroll(ctx, present, next)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rotation: %w", err)
 	}
 	n, err := describe(ctx, k, next, r)
 	if err != nil {
@@ -183,15 +193,15 @@ func (e *Enrolment) Rotate(ctx context.Context, present, next crypto.Signer, r R
 func (e *Enrolment) reenroll(ctx context.Context, present, next crypto.Signer) (kept, error) {
 	var k kept
 	if err := json.Unmarshal(e.Raw, &k); err != nil {
-		return kept{}, fmt.Errorf("renewal: %w", err)
+		return kept{}, err
 	}
 	client, err := est.NewClient(e.Gateway, e.CA, func() (*tls.Certificate, error) { return e.TLSCertificate(present), nil })
 	if err != nil {
-		return kept{}, fmt.Errorf("renewal: %w", err)
+		return kept{}, err
 	}
 	cert, err := client.Reenroll(ctx, next, e.Certificate.RawSubject)
 	if err != nil {
-		return kept{}, fmt.Errorf("renewal: %w", err)
+		return kept{}, err
 	}
 	k.Certificate = cert.Raw
 	return k, nil

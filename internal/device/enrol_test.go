@@ -99,6 +99,9 @@ func TestEnrol(t *testing.T) {
 				t.Fatalf("renewal: %v", err)
 			}
 			next := make(t)
+			if err := renewed.Announce(t.Context(), key, next); err != nil || len(g.Reports()) != 1 {
+				t.Errorf("announced: %v, told %d times what the device found", err, len(g.Reports()))
+			}
 			rotated, err := renewed.Rotate(t.Context(), key, next, report)
 			if err != nil || rotated.Identity.Epoch != 1 || *rotated.Identity.Replaces != kid || rotated.Identity.Key.ID() != public(t, next).ID() {
 				t.Fatalf("rotation: %+v, %v", rotated, err)

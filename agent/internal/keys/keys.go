@@ -8,15 +8,21 @@
 //	tpm:/dev/tpmrm0     P-256 in a TPM behind the kernel's resource manager
 //	tpm:unix:/path      P-256 in a TPM at a Unix socket, as swtpm serves it
 //
-// What the data folder holds of a TPM's key is of use in that TPM only.
+// What the data folder holds of a TPM's key is of use in that TPM only. The keys
+// of later epochs lie beside the first one: see Address.In.
 package keys
 
 import (
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"trailmark/internal/keyfile"
 )
@@ -43,6 +49,14 @@ type Address struct {
 	tpm  string // device or "unix:" and socket; "": the key is the file
 }
 
+// String is the address with the file that it means.
+func (a Address) String() string {
+	if a.tpm != "" {
+		return "tpm:" + a.tpm
+	}
+	return "file:" + a.Path
+}
+
 // ParseAddress reads the address of a key. dir is the data folder.
 func ParseAddress(s, dir string) (Address, error) {
 	kind, rest, ok := strings.Cut(s, ":")
@@ -56,6 +70,62 @@ func ParseAddress(s, dir string) (Address, error) {
 		return Address{Path: filepath.Join(dir, tpmName), tpm: rest}, nil
 	}
 	return Address{}, fmt.Errorf("key %q is none of file:, file:/path, tpm:/dev/tpmrm0 and tpm:unix:/path", s)
+}
+
+// In is the address of the key that signs in an epoch: key.pem is that of epoch
+// 0, key-1.pem beside it that of epoch 1.
+func (a Address) In(epoch uint64) Address {
+	if epoch > 0 {
+		dir, name := filepath.Split(a.Path)
+		stem, ext, _ := strings.Cut(name, ".")
+		a.Path = fmt.Sprintf("%s%s-%d", dir, stem, epoch)
+		if ext != "" {
+			a.Path += "." + ext
+		}
+	}
+	return a
+}
+
+// Excludes reports that b cannot be opened while a is: a TPM at a socket serves
+// one connection, unlike the kernel's resource manager.
+func (a Address) Excludes(b Address) bool {
+	return a.tpm == b.tpm && strings.HasPrefix(a.tpm, unixPrefix)
+}
+
+// Destroy ends a key: its file, or what its TPM needs to load it, is overwritten
+// and removed. A card that levels wear may keep the old block where only its maker
+// can read it. Of a key that is not there nothing is left to do.
+func (a Address) Destroy() error {
+	if err := destroy(a.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("key file: not destroyed: %w", err)
+	}
+	return nil
+}
+
+func destroy(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.Write(make([]byte, info.Size()))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 // InTPM reports that a TPM holds the key.

@@ -45,6 +45,73 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+func TestAddressInEpoch(t *testing.T) {
+	for path, want := range map[string]string{
+		"/d/key.pem": "/d/key-3.pem", "/d/key.tpm.pem": "/d/key-3.tpm.pem", "/d.x/key": "/d.x/key-3",
+	} {
+		a := Address{Path: path, tpm: "/dev/tpmrm0"}
+		if got := a.In(3); got.Path != want || got.tpm != a.tpm || a.In(0) != a {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+	for _, x := range []struct {
+		a, b     string
+		excludes bool
+		shown    string
+	}{
+		{"tpm:unix:/s", "tpm:unix:/s", true, "tpm:unix:/s"},
+		{"tpm:unix:/s", "tpm:unix:/z", false, "tpm:unix:/s"},
+		{"tpm:/dev/tpmrm0", "tpm:/dev/tpmrm0", false, "tpm:/dev/tpmrm0"},
+		{"file:", "file:", false, "file:/d/key.pem"},
+	} {
+		a, err := ParseAddress(x.a, "/d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := ParseAddress(x.b, "/d")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Excludes(b) != x.excludes || a.String() != x.shown {
+			t.Errorf("%s and %s: excludes %v; shown as %s", x.a, x.b, !x.excludes, a)
+		}
+	}
+}
+
+// TestDestroy: nothing of the key is left, nor where a hard link would keep it.
+func TestDestroy(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if _, err := open(t, Default, dir); err != nil {
+		t.Fatal(err)
+	}
+	a, err := ParseAddress(Default, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(t.TempDir(), "link")
+	if err := os.Link(a.Path, kept); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := a.Destroy(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(a.Path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("still there: %v", err)
+	}
+	if data, err := os.ReadFile(kept); err != nil || len(data) == 0 || strings.Trim(string(data), "\x00") != "" {
+		t.Errorf("%q, %v", data, err)
+	}
+	// Another file behind a link is not ours.
+	if err := os.Symlink(kept, a.Path); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Destroy(); err == nil {
+		t.Error("followed a link")
+	}
+}
+
 func open(t testing.TB, address, dir string) (Key, error) {
 	t.Helper()
 	a, err := ParseAddress(address, dir)

@@ -161,7 +161,11 @@ func (b *Book) read(name string, n uint64) {
 func (b *Book) Station(s station.Status) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.heard && s.Receipted > b.station.Receipted {
+	last := b.station.Receipted
+	if s.Epoch != b.station.Epoch {
+		last = 0 // each epoch counts its own frames
+	}
+	if b.heard && s.Receipted > last {
 		b.receiptAt = time.Now()
 	}
 	if s.Connected && !b.station.Connected {

@@ -111,6 +111,19 @@ func TestBook(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
+	// The next epoch counts its own frames.
+	before := b.Snapshot().ReceiptAt
+	b.Station(station.Status{Epoch: 1, Next: 1, Connected: true})
+	if s := b.Snapshot(); !s.ReceiptAt.Equal(before) {
+		t.Error("an epoch that begins is no receipt")
+	}
+	b.Station(station.Status{Epoch: 1, Next: 1, Receipted: 1, Connected: true})
+	if s := b.Snapshot(); s.ReceiptAt.Equal(before) {
+		t.Error("the first receipt of an epoch goes unnoticed")
+	}
+	if next := page(b).Text(); !strings.Contains(next, "trailmark_agent_epoch 1\n") {
+		t.Errorf("no epoch in\n%s", next)
+	}
 	if strings.Contains(text, "trailmark_agent_reading{") {
 		t.Errorf("a fault shows as a value:\n%s", text)
 	}

@@ -92,6 +92,7 @@ func (p Page) Text() string {
 		m.value("trailmark_agent_tag_reads_total", "reader="+label(x.Name), float64(x.Reads))
 	}
 	if st := s.Station; s.Heard {
+		m.one("trailmark_agent_epoch", "gauge", "One more for each change of the device's key.", float64(st.Epoch))
 		m.one("trailmark_agent_frames_sealed_total", "counter", "Frames signed in this epoch.", float64(st.Next))
 		m.one("trailmark_agent_frames_receipted_total", "counter", "Of them, those with a verified receipt.", float64(st.Receipted))
 		m.one("trailmark_agent_frames_waiting", "gauge", "Frames without a receipt.", float64(st.Next-min(st.Receipted, st.Next)))

@@ -303,6 +303,7 @@ type rig struct {
 	panel     *testPanel
 	opening   *device.State
 	before    *Station
+	ready     func() bool
 	plans     []*device.Plan
 	opt       outbox.Options
 	log       io.Writer
@@ -348,7 +349,7 @@ func (r *rig) open() error {
 	if r.box, err = outbox.Open(r.dir, r.opt); err != nil {
 		r.t.Fatal(err)
 	}
-	r.st, err = New(r.c, Parts{Sealer: r.sealer, Outbox: r.box, Clock: r.clock, Uplink: r.up, Probes: r.probes, Readers: r.readers, Panel: r.panel, Opening: r.opening, Before: r.before,
+	r.st, err = New(r.c, Parts{Sealer: r.sealer, Outbox: r.box, Clock: r.clock, Uplink: r.up, Probes: r.probes, Readers: r.readers, Panel: r.panel, Opening: r.opening, Before: r.before, Ready: r.ready,
 		Plans: r.plans, SavePlan: func(b []byte) error { r.saved = append(r.saved, b); return nil },
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Report: func(s Status) { r.status = s }})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"trailmark/agent/internal/outbox"
 	"trailmark/internal/device"
@@ -17,23 +18,39 @@ import (
 // owns the keys, each of which may be repeated after a crash:
 //
 //  1. make the new key, and keep it;
-//  2. HandOver: from here on the old key signs nothing any more;
-//  3. Run ends with ErrHandedOver: the ledger has the hand-over;
-//  4. get the identity of the new key, which says that it replaces the old one;
-//  5. keep it as the enrolment: the step that cannot be taken back;
-//  6. New with the new key, an outbox of its own and the old one's Opening.
+//  2. have the authority vouch for it: whoever says no says so before anything is
+//     signed;
+//  3. HandOver: from here on the old key signs nothing any more;
+//  4. get the identity of the new key, which says that it replaces the old one,
+//     and an outbox of its own; only then Parts.Ready;
+//  5. Run ends with ErrHandedOver: the ledger has the hand-over;
+//  6. keep the identity as the enrolment: the step that cannot be taken back;
+//  7. New with the new key, its outbox and the old one's Opening.
 //
-// After a crash before 5 the old epoch is opened again: what its newest frame
-// says decides whether that epoch goes on. After 5 it is never opened but for
+// After a crash before 6 the old epoch is opened again: what its newest frame
+// says decides whether that epoch goes on. After 6 it is never opened but for
 // its Opening.
 
 // ErrHandedOver says that the epoch is over: the frame that hands over to the next
 // key is in the ledger.
 var ErrHandedOver = errors.New("the epoch is handed over to the next key")
 
-// ErrNotNow says that a hand-over has to wait: it begins when the ledger has every
-// other frame, so that it takes seconds.
-var ErrNotNow = errors.New("the ledger does not have every frame yet")
+// ErrNotNow says that a hand-over has to wait: it begins when the ledger keeps up
+// with the device, so that it takes seconds. What is observed meanwhile is in
+// memory only.
+var ErrNotNow = errors.New("the ledger does not keep up with this device")
+
+// A ledger keeps up that has all but so many frames, and took one so recently.
+const (
+	Behind   = 16
+	recently = 10 * time.Second
+)
+
+func (s *Station) keptUp() bool {
+	w := &s.window
+	behind := s.st.Next - w.low
+	return w.online && (behind == 0 || behind <= Behind && time.Since(w.heard) < recently)
+}
 
 // HandOver makes the next frame the last of this epoch; it names next, the id of
 // the key that the next epoch is opened with. When it returns nil the frame is
@@ -62,7 +79,7 @@ func (s *Station) handOver(next statement.Hash) error {
 		return fmt.Errorf("epoch %d is handed over to key %.8s… already", s.st.Epoch, given)
 	case s.st.Alarm:
 		return errors.New("someone else signs with our key, so a hand-over by it proves nothing\nhint: keep the data folder as evidence, and start with an empty one and a new claim code")
-	case !s.window.online || s.window.low < s.st.Next || s.unsaved != nil:
+	case !s.keptUp() || s.unsaved != nil:
 		return fmt.Errorf("handing over to key %.8s…: %w", next, ErrNotNow)
 	}
 	s.handing = next
@@ -108,10 +125,11 @@ func (s *Station) begin() error {
 	return nil
 }
 
-// inherit takes over what the station before observed and could not sign.
+// inherit takes over what the station before observed and could not sign. It was
+// in memory alone: it is sealed at once.
 func (s *Station) inherit(b *Station) {
 	s.pending, s.dropped, s.gone, s.near = b.pending, b.dropped, b.gone, b.near
-	s.alarms, s.raised, s.urgent = b.alarms, b.raised, b.urgent
+	s.alarms, s.raised, s.urgent = b.alarms, b.raised, true
 	s.stays, s.passages = b.stays, b.passages
 	for _, a := range s.alarms {
 		s.setPace(a.Channel)

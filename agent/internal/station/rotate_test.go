@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +159,98 @@ func TestHandOver(t *testing.T) {
 		}
 		if boots := happenings(b, statement.Boot); len(boots) != 0 {
 			t.Errorf("it did not boot: %+v", boots)
+		}
+	})
+}
+
+// A hand-over begins only when the ledger keeps up: what is observed until its
+// receipt is in memory alone.
+func TestHandOverWaitsForTheLedger(t *testing.T) {
+	for _, x := range []struct {
+		name   string
+		online bool
+		frames uint64        // without a receipt
+		heard  time.Duration // since the last receipt
+		want   bool
+	}{
+		{"some on their way", true, 3, time.Second, true},
+		{"many on their way", true, Behind + 1, time.Second, false},
+		{"no receipt lately", true, 3, recently, false},
+		{"nothing to wait for", true, 0, time.Hour, true},
+		{"offline", false, 0, time.Second, false},
+	} {
+		s := &Station{window: window{low: 40, online: x.online, heard: time.Now().Add(-x.heard)}}
+		s.st.Next = 40 + x.frames
+		if s.keptUp() != x.want {
+			t.Errorf("%s: %v", x.name, !x.want)
+		}
+	}
+}
+
+// Run goes on observing until the next epoch can begin, whenever the receipt comes.
+func TestHandedOverWaitsUntilReady(t *testing.T) {
+	bench(t, func(t *testing.T, r *rig) {
+		old, next := r.sealer.Signer, signer(t)
+		var ready atomic.Bool
+		r.ready = ready.Load
+		r.start()
+		r.connect()
+		after(time.Minute + time.Second)
+		first := r.settle()
+		if r.said().HandedOver {
+			t.Error("handed over before it was asked")
+		}
+		if err := r.handOver(next); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		first = append(first, r.settle()...)
+		after(10 * time.Minute)
+		if !r.said().HandedOver {
+			t.Error("not handed over")
+		}
+		ready.Store(true)
+		after(time.Second)
+		r.end(ErrHandedOver)
+		r.turn(next, r.st)
+		r.start()
+		after(2 * time.Second) // offline: it does not wait for its turn
+		r.halt()
+		_, b := r.seam(first, r.card(), old, next)
+		if n := len(all[*statement.Block](b[:1])[0].Values); n < 60 {
+			t.Errorf("%d readings in the first frame, want those of 10 min", n)
+		}
+	})
+}
+
+// A device that is stopped between two epochs waits a moment for the receipt, so
+// that what it observed is signed by the next.
+func TestStoppedBetweenEpochs(t *testing.T) {
+	bench(t, func(t *testing.T, r *rig) {
+		old, next := r.sealer.Signer, signer(t)
+		r.start()
+		r.connect()
+		after(time.Minute + time.Second)
+		first := r.settle()
+		if err := r.handOver(next); err != nil {
+			t.Fatal(err)
+		}
+		after(20 * time.Second)
+		from, sent := r.state().Checked.Size, r.up.take()
+		ended := make(chan error, 1)
+		go func() { ended <- r.stop() }()
+		synctest.Wait()
+		r.ledger.add(sent...)
+		r.tell(r.ledger.receipts(from, sent...))
+		if err := <-ended; !errors.Is(err, ErrHandedOver) {
+			t.Fatalf("stopped with %v", err)
+		}
+		r.turn(next, r.st)
+		r.start()
+		r.halt()
+		_, b := r.seam(append(first, sent...), r.card(), old, next)
+		if n := len(all[*statement.Block](b)[0].Values); n < 2 {
+			t.Errorf("%d readings in the next epoch, want those of 20 s", n)
 		}
 	})
 }

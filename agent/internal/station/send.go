@@ -33,6 +33,7 @@ type window struct {
 	lost      [][2]uint64     // from, to: damaged on the card
 	online    bool
 	progress  time.Time     // of the last receipt, or of the first frame sent since
+	heard     time.Time     // when the last receipt came; zero: none yet
 	first     time.Duration // patience, doubled at each stall
 	patience  time.Duration
 	resent    time.Time
@@ -59,6 +60,7 @@ func (w *window) receipted(seq uint64) {
 	}
 	w.sent = max(w.sent, w.low)
 	w.progress, w.patience = time.Now(), w.first
+	w.heard = w.progress
 }
 
 // left counts a frame of so many bytes as under way, once.

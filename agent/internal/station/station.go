@@ -79,8 +79,8 @@ type Config struct {
 	Portals  []Portal
 }
 
-// Parts are what a Station is made of. Panel, Plans, Opening, Before, Log, Report
-// and Beat may be nil.
+// Parts are what a Station is made of. Panel, Plans, Opening, Before, Ready, Log,
+// Report and Beat may be nil.
 type Parts struct {
 	Sealer  *device.Sealer
 	Outbox  *outbox.Log
@@ -96,6 +96,9 @@ type Parts struct {
 	// Before is the station of the epoch before, in this process; its Run ended
 	// with ErrHandedOver. What it observed since the hand-over is signed here.
 	Before *Station
+	// Ready reports that the next epoch can begin; Run's goroutine asks it. Once its
+	// own epoch is handed over, Run observes until then, for the next Before.
+	Ready func() bool
 	// SavePlan keeps a plan-down message. When it returns nil the message survives
 	// loss of power.
 	SavePlan func(message []byte) error
@@ -113,6 +116,7 @@ type Status struct {
 	Size       uint64 `json:"checkpoint_size"` // of the newest verified; 0: none
 	Root       string `json:"checkpoint_root"` // hex
 	Alarm      bool   `json:"alarm"`           // someone else signed under our seq
+	HandedOver bool   `json:"handed_over"`     // the last frame of the epoch is on the card
 	Beyond     int    `json:"beyond"`          // limits that are passed
 	CardFull   bool   `json:"card_full"`
 	LostFrames uint64 `json:"lost_frames"` // damaged on the card
@@ -179,6 +183,9 @@ func New(c Config, p Parts) (*Station, error) {
 	}
 	if p.Beat == nil {
 		p.Beat = func() {}
+	}
+	if p.Ready == nil {
+		p.Ready = func() bool { return true }
 	}
 	s := &Station{c: c, p: p, log: p.Log, inbox: make(chan func()), pace: map[string]chan time.Duration{},
 		gone: map[string]bool{}, near: map[string]int64{}, tampered: map[string]bool{}, stays: map[tag]*stay{}, passages: map[crossing]*passage{}, changed: true}
@@ -321,6 +328,13 @@ func (s *Station) Run(ctx context.Context) error {
 	if err == nil {
 		err = s.finish(context.WithoutCancel(ctx))
 	}
+	switch {
+	case err != nil || s.st.Successor.IsZero():
+	case s.handedOver() && s.p.Ready():
+		err = ErrHandedOver // at the last moment: the next epoch signs what is left
+	case !s.pending.empty():
+		s.log.Warn("stopped between two epochs: what was observed since the hand-over is lost", slog.Int("records", s.pending.records))
+	}
 	s.report()
 	return err
 }
@@ -361,7 +375,7 @@ func (s *Station) loop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if s.handedOver() {
+		if s.handedOver() && s.p.Ready() {
 			return ErrHandedOver
 		}
 	}
@@ -403,9 +417,6 @@ func (s *Station) finish(ctx context.Context) error {
 		}
 		more = more && !s.pending.full() // else no frame can be made any more
 	}
-	if !s.st.Successor.IsZero() && !s.pending.empty() {
-		s.log.Warn("stopped between two epochs: what was observed since the hand-over is lost", slog.Int("records", s.pending.records))
-	}
 	end := time.NewTimer(parting)
 	defer end.Stop()
 	for s.window.online && s.window.low < s.st.Next {
@@ -429,7 +440,7 @@ func (s *Station) report() {
 		lost += d.To - d.From
 	}
 	s.p.Report(Status{Epoch: s.st.Epoch, Next: s.st.Next, Receipted: s.st.Receipted, Connected: s.window.online,
-		Size: s.st.Checked.Size, Root: s.st.Checked.Root.String(), Alarm: s.st.Alarm, Beyond: len(s.alarms), CardFull: s.unsaved != nil, LostFrames: lost,
+		Size: s.st.Checked.Size, Root: s.st.Checked.Root.String(), Alarm: s.st.Alarm, HandedOver: !s.st.Successor.IsZero(), Beyond: len(s.alarms), CardFull: s.unsaved != nil, LostFrames: lost,
 		Planned: s.plan != nil, PlanSeq: s.st.PlanSeq})
 }
 
