@@ -32,6 +32,7 @@ keeps it until a receipt from the gateway's ledger has been verified.
   agent doctor   what works on this device, what does not, and what to do
   agent status   what the agent said last: probes, readers, receipts
   agent export   what is on the card, as one file for anchor verify --card
+  agent rotate   go on with another signing key, handed over to by the present one
   agent config   the settings in force, from file, environment and flags
   agent version  what this was built from
 
@@ -64,6 +65,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return status(args, environ, stdout)
 	case "export":
 		return export(args, environ, stdout)
+	case "rotate":
+		return rotate(ctx, args, environ, stdout)
 	case "config":
 		return printConfig(args, environ, stdout)
 	default:
@@ -164,6 +167,24 @@ func export(args, environ []string, stdout io.Writer) error {
 	}
 	_, err = fmt.Fprintf(stdout, "%s: %s\n", out, held)
 	return err
+}
+
+func rotate(ctx context.Context, args, environ []string, stdout io.Writer) error {
+	key, wait := "", 10*time.Minute
+	c, err := settings("agent rotate", args, environ, stdout, "agent rotate asks the agent that runs on a data folder to go on with another key,\n"+
+		"and tells what becomes of that. The present key signs who comes after it; what is\nmeasured meanwhile is signed by the new one, and the old one is destroyed. Until\n"+
+		"the last frame of the old key is signed nothing has changed; from there on the\nagent finishes by itself, with or without this command.\n\n"+
+		"Example: a new file, then from there into a TPM\n\n"+
+		"  sudo -u trailmark-agent trailmark-agent rotate\n"+
+		"  sudo -u trailmark-agent trailmark-agent rotate --key tpm:/dev/tpmrm0\n\n"+
+		"Exit codes: 0 the ledger has a frame by the new key, 1 it has not, 2 usage.\n", folder, func(f *flag.FlagSet) {
+		f.StringVar(&key, "key", key, "`address` of the next key, as agent run takes it; a file's name gets the\nepoch's number (default where the present key is)")
+		f.DurationVar(&wait, "wait", wait, "how long to look on; the rotation itself is not bounded")
+	})
+	if err != nil {
+		return err
+	}
+	return app.Rotate(ctx, c.Dir, key, wait, stdout)
 }
 
 func printConfig(args, environ []string, stdout io.Writer) error {

@@ -81,6 +81,9 @@ type agentStatus struct {
 	Next      uint64 `json:"next_seq"`
 	Receipted uint64 `json:"receipted"`
 	Alarm     bool   `json:"alarm"`
+
+	Epoch      uint64 `json:"epoch"`
+	HandedOver bool   `json:"handed_over"`
 }
 
 func readStatus(t *testing.T, s *stage.Stage, zone string) (a agentStatus) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"trailmark/agent/internal/clock"
@@ -17,7 +18,6 @@ import (
 	"trailmark/agent/internal/keys"
 	"trailmark/agent/internal/metrics"
 	"trailmark/agent/internal/notify"
-	"trailmark/agent/internal/outbox"
 	"trailmark/agent/internal/sensor"
 	"trailmark/agent/internal/station"
 	"trailmark/agent/internal/uplink"
@@ -34,7 +34,7 @@ type Config struct {
 // Default is what an empty file means.
 func Default() Config { return Config{File: config.Default()} }
 
-// Names inside the data folder.
+// Names inside the data folder. An epoch above 0 has an outbox of its own: see of.
 const (
 	enrolmentName = "enrolment.json"
 	planName      = "plan.cbor" // the plan-down message that brought the newest plan
@@ -47,8 +47,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w\nhint: give a folder this user may write with --dir", err)
 	}
-	where, err := keys.ParseAddress(c.Key, c.Dir)
-	if err != nil {
+	if _, err := keys.ParseAddress(c.Key, c.Dir); err != nil {
 		return err
 	}
 	hw := hardware.Open(ctx, c.File, log)
@@ -61,16 +60,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 			log.Error("not there", slog.String("what", f.Part), slog.Any("err", f.Err))
 		}
 	}
-	box, err := openOutbox(c, where.Path)
+	t, err := openTenure(c)
 	if err != nil {
 		return err
 	}
-	defer box.Close()
-	key, err := where.Open()
-	if err != nil {
-		return err
-	}
-	defer key.Close()
+	defer func() { t.close() }() // whichever it is then
 	clk, err := openClock(c.Dir)
 	if err != nil {
 		return err
@@ -79,24 +73,59 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err := serveMetrics(ctx, c, book, clk, log); err != nil {
 		return err
 	}
-	pulse := &pulse{}
+	a := &agent{c: c, hw: hw, clk: clk, pulse: &pulse{}, log: log, reporter: newReporter(c, book, clk, log)}
 	nctx, quiet := context.WithCancel(ctx)
 	defer quiet()
-	go notify.Run(nctx, pulse.alive, func() string { return inBrief(book.Snapshot()) }, log)
-
-	e, err := enrolled(ctx, c, key, hw.Probes, log)
-	if err != nil {
+	go notify.Run(nctx, a.pulse.alive, func() string { return inBrief(book.Snapshot()) }, log)
+	for _, p := range hw.Probes {
+		a.probes = append(a.probes, book.Probe(p))
+	}
+	for _, r := range hw.Readers {
+		a.readers = append(a.readers, book.Reader(r))
+	}
+	if t.enrolment, err = enrolled(ctx, c, t.key, hw.Probes, log); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	signer, err := statement.NewSigner(key)
+	if err := t.begin(c, log); err != nil {
+		return err
+	}
+	for {
+		if err := a.serve(ctx, t); !errors.Is(err, station.ErrHandedOver) {
+			return err
+		}
+		next, err := a.succeed(t)
+		if err != nil {
+			return err
+		}
+		t = next
+	}
+}
+
+// agent is what stays when the key changes. Nothing of it is replaced once it runs.
+type agent struct {
+	c        Config
+	hw       *hardware.Hardware
+	clk      *clock.Clock
+	pulse    *pulse
+	reporter *reporter
+	probes   []sensor.Probe // counted, as are the readers
+	readers  []station.Reader
+	log      *slog.Logger
+}
+
+// serve signs with the key of one epoch until ctx ends, or the epoch does: the
+// error is station.ErrHandedOver then.
+func (a *agent) serve(ctx context.Context, t *tenure) error {
+	c, e, log := a.c, t.enrolment, a.log
+	signer, err := statement.NewSigner(t.key)
 	if err != nil {
 		return err
 	}
 	kid := signer.Key().ID()
-	member := newMembership(c.Dir, e, key, log)
+	member := newMembership(c.Dir, e, t.key, log)
 	tls, err := member.tls()
 	if err != nil {
 		return err
@@ -106,30 +135,24 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	var probes []sensor.Probe
-	for _, p := range hw.Probes {
-		probes = append(probes, book.Probe(p))
-	}
-	var readers []station.Reader
-	for _, r := range hw.Readers {
-		readers = append(readers, book.Reader(r))
-	}
+	a.reporter.serves(t)
 	st, err := station.New(station.Config{Key: kid, Epoch: e.Identity.Epoch, Audience: e.Audience, Authority: e.Authority,
 		Origin: e.Origin, LogKey: e.LogKey, Every: time.Duration(c.Every), SealEvery: time.Duration(c.Seal),
 		Antennas: antennas(c.File), Portals: portals(c.File)},
 		station.Parts{
 			Sealer: &device.Sealer{Signer: signer, Issuer: e.Identity.Subject, Audience: e.Audience},
-			Outbox: box, Clock: clk, Uplink: up, Probes: probes, Readers: readers, Panel: hw.Panel,
-			Plans: plans(c.Dir, e, log), Log: log,
+			Outbox: t.box, Clock: a.clk, Uplink: up, Probes: a.probes, Readers: a.readers, Panel: a.hw.Panel,
+			Plans: plans(c.Dir, e, log), Log: log, Opening: t.opening, Before: t.before, Ready: t.ready.Load,
 			SavePlan: func(message []byte) error { return writeFile(filepath.Join(c.Dir, planName), message) },
-			Report:   reporter(c, e, kid, book, clk, log),
-			Beat:     pulse.beat,
+			Report:   a.reporter.hear,
+			Beat:     a.pulse.beat,
 		})
 	if err != nil {
 		return err
 	}
+	t.station, t.before = st, nil
 	log.Info("agent runs", slog.String("device", e.Identity.Name), slog.String("key", kid.String()),
-		slog.Uint64("epoch", e.Identity.Epoch), slog.Int("probes", len(probes)), slog.Int("readers", len(readers)), slog.String("broker", e.Broker))
+		slog.Uint64("epoch", e.Identity.Epoch), slog.Int("probes", len(a.probes)), slog.Int("readers", len(a.readers)), slog.String("broker", e.Broker))
 
 	// The uplink outlives the station, which says goodbye through it.
 	uctx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -139,14 +162,12 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		up.Run(uctx)
 	}()
 	mctx, leave := context.WithCancel(ctx)
-	left := make(chan struct{})
-	go func() {
-		defer close(left)
-		member.keepValid(mctx)
-	}()
+	var aside sync.WaitGroup
+	aside.Go(func() { member.keepValid(mctx) })
+	aside.Go(func() { a.watch(mctx, t, member) })
 	err = st.Run(ctx)
 	leave()
-	<-left
+	aside.Wait()
 	stop()
 	<-ended
 	return err
@@ -166,20 +187,6 @@ func portals(c config.File) (out []station.Portal) {
 		out = append(out, station.Portal{Name: p.Name, Outer: p.Outer, Inner: p.Inner})
 	}
 	return out
-}
-
-// openOutbox takes the data folder for this process. Frames that are gone are
-// not begun again: their numbers are used up.
-func openOutbox(c Config, key string) (*outbox.Log, error) {
-	dir := filepath.Join(c.Dir, outboxName)
-	_, enrolment := os.Stat(filepath.Join(c.Dir, enrolmentName))
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) && enrolment == nil {
-		return nil, fmt.Errorf("%s is gone, and with it the numbers of the frames that were signed\nhint: move %s away and start with a new claim", dir, c.Dir)
-	}
-	if _, err := os.Stat(key); errors.Is(err, os.ErrNotExist) && enrolment == nil {
-		return nil, fmt.Errorf("%s is gone, and the enrolment is for that key\nhint: move %s away and start with a new claim", key, c.Dir)
-	}
-	return outbox.Open(dir, outbox.Options{MaxBytes: int64(c.Card)})
 }
 
 func openClock(dir string) (*clock.Clock, error) {

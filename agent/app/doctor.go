@@ -60,6 +60,7 @@ func Doctor(ctx context.Context, c Config, unusable error, lang string, asJSON b
 	if x.key != nil {
 		defer x.key.Close()
 	}
+	x.rotation()
 	x.Clock()
 	x.Watchdog()
 	if unusable == nil {
@@ -81,7 +82,12 @@ func Doctor(ctx context.Context, c Config, unusable error, lang string, asJSON b
 func (x *examination) keyAndEnrolment() {
 	raw, readErr := readFile(filepath.Join(x.c.Dir, enrolmentName), device.MaxEnrolment)
 	enrolled := readErr == nil
-	where, err := keys.ParseAddress(x.c.Key, x.c.Dir)
+	epoch, err := presentEpoch(x.c.Dir)
+	if err != nil {
+		x.Error("enrolment", doctor.Fail, err)
+		return
+	}
+	where, err := keyOf(x.c, epoch)
 	if err != nil {
 		x.Error("key", doctor.Fail, err)
 		return
@@ -135,7 +141,7 @@ func (x *examination) enrolment(raw []byte, err error) {
 		return
 	}
 	until := x.e.Certificate.NotAfter.Format(time.DateOnly)
-	said := doctor.Both("%s, key %.8s, certificate until %s", "%s,密钥 %.8s,证书有效期至 %s", x.e.Identity.Subject, pub.ID(), until)
+	said := doctor.Both("%s, key %.8s of epoch %d, certificate until %s", "%s,密钥 %.8s(第 %d 期),证书有效期至 %s", x.e.Identity.Subject, pub.ID(), x.e.Identity.Epoch, until)
 	switch {
 	case time.Now().After(x.e.Certificate.NotAfter):
 		x.Add("enrolment", doctor.Fail, said, doctor.Both("the certificate has run out: give the device a new claim", "证书已过期:请提供新的领取码"))
@@ -143,6 +149,32 @@ func (x *examination) enrolment(raw []byte, err error) {
 		x.Add("enrolment", doctor.OK, doctor.Words{En: said.En + "; no plan came with it", Zh: said.Zh + ";当时尚无计划"}, doctor.Words{})
 	default:
 		x.Add("enrolment", doctor.OK, said, doctor.Words{})
+	}
+}
+
+// rotation says what of a change of the key is under way, or was left behind.
+func (x *examination) rotation() {
+	epoch, err := presentEpoch(x.c.Dir)
+	if err != nil {
+		return // said already
+	}
+	if where, there := formerKey(x.c, epoch); there {
+		x.Add("rotation", doctor.Warn, doctor.Both("the key of epoch %d is still there: %s", "第 %d 期的密钥仍在:%s", epoch-1, where.Path),
+			doctor.Both("nothing needs it any more: remove it", "它已无用途:请删除"))
+	}
+	_, readErr := readRequest(x.c.Dir)
+	asked := !errors.Is(readErr, fs.ErrNotExist)
+	s, err := readStatus(x.c.Dir)
+	switch {
+	case asked && !x.running:
+		x.Add("rotation", doctor.Warn, doctor.Both("another key was asked for, and no agent runs", "已请求更换密钥,但 agent 未运行"),
+			doctor.Both("start the agent: it goes on with that", "请启动 agent,它会继续更换"))
+	case err != nil || s.Rotation == nil || !x.running:
+	case s.Rotation.Failed:
+		said, hint, _ := strings.Cut(s.Rotation.State, "\nhint: ")
+		x.Add("rotation", doctor.Warn, doctor.Both("it came to nothing, and nothing has changed: %s", "未能更换密钥,一切未变:%s", said), doctor.Same(hint))
+	default:
+		x.Add("rotation", doctor.OK, doctor.Both("under way: %s", "正在更换密钥:%s", s.Rotation.State), doctor.Words{})
 	}
 }
 

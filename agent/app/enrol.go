@@ -111,10 +111,7 @@ func redeem(ctx context.Context, c Config, claim device.Claim, key crypto.Signer
 	if err != nil {
 		return nil, err
 	}
-	r := device.Report{Channels: []device.ReportChannel{}, Antennas: hardware.Antennas(c.File)}
-	for _, p := range probes {
-		r.Channels = append(r.Channels, device.ReportChannel{Name: p.Channel(), Unit: p.Unit(), Nominal: time.Duration(c.Every).Milliseconds()})
-	}
+	r := found(c, probes)
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 		e, err := device.Enrol(ctx, claim, key, host, r)
 		if err == nil {
@@ -132,6 +129,15 @@ func redeem(ctx context.Context, c Config, claim device.Claim, key crypto.Signer
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// found is what the gateway is told of this device.
+func found(c Config, probes []sensor.Probe) device.Report {
+	r := device.Report{Channels: []device.ReportChannel{}, Antennas: hardware.Antennas(c.File)}
+	for _, p := range probes {
+		r.Channels = append(r.Channels, device.ReportChannel{Name: p.Channel(), Unit: p.Unit(), Nominal: time.Duration(c.Every).Milliseconds()})
+	}
+	return r
 }
 
 // membership is the device's certificate, kept valid while it runs.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,26 +20,24 @@ import (
 // (docs/wire-format.md, section 5) and says in a line what that is. It reads only,
 // also while an agent runs.
 func Export(dir string, w io.Writer) (string, error) {
-	raw, err := readFile(filepath.Join(dir, enrolmentName), device.MaxEnrolment)
+	answer, err := readAnswer(filepath.Join(dir, enrolmentName))
 	if errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("this device is not enrolled: %w\nhint: name its data folder with --dir", err)
 	} else if err != nil {
 		return "", err
 	}
-	var k struct {
-		Answer device.Answer `json:"answer"`
-	}
-	if err := json.Unmarshal(raw, &k); err != nil {
+	epoch, err := epochOf(answer)
+	if err != nil {
 		return "", fmt.Errorf("enrolment: %w", err)
 	}
-	statements, err := cardStatements(dir, k.Answer)
+	statements, err := cardStatements(dir, answer)
 	if err != nil {
 		return "", err
 	}
 	out := bufio.NewWriter(w)
 	var first, last, count uint64
 	var newest device.State
-	damage, err := outbox.Read(filepath.Join(dir, outboxName), func(seq uint64, data []byte) error {
+	damage, err := outbox.Read(filepath.Join(dir, of(epoch, outboxName)), func(seq uint64, data []byte) error {
 		r, err := device.ParseRecord(data)
 		if err != nil {
 			return fmt.Errorf("frame %d: %w", seq, err)
@@ -70,8 +67,8 @@ func Export(dir string, w io.Writer) (string, error) {
 			return "", err
 		}
 	}
-	if c := newest.Checked; c.Size > 0 && sha256.Sum256([]byte(k.Answer.Origin)) == c.Origin {
-		item, err := dcbor.Marshal(statement.CardCheckpoint{Origin: k.Answer.Origin, Size: c.Size, Root: c.Root})
+	if c := newest.Checked; c.Size > 0 && sha256.Sum256([]byte(answer.Origin)) == c.Origin {
+		item, err := dcbor.Marshal(statement.CardCheckpoint{Origin: answer.Origin, Size: c.Size, Root: c.Root})
 		if err != nil {
 			return "", err
 		}
@@ -86,6 +83,9 @@ func Export(dir string, w io.Writer) (string, error) {
 		return "no frame is on the card", nil
 	}
 	said := fmt.Sprintf("%d frames, seq %d to %d; nothing older is on the card", count, first, last)
+	if epoch > 0 {
+		said = fmt.Sprintf("epoch %d: %d frames, seq %d to %d; nothing older of it is on the card", epoch, count, first, last)
+	}
 	for _, d := range damage {
 		said += fmt.Sprintf("; %d to %d are damaged", d.From, d.To-1)
 	}

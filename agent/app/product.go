@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -71,9 +72,9 @@ func serveMetrics(ctx context.Context, c Config, book *metrics.Book, clk *clock.
 	return nil
 }
 
-// cardBytes is what the stored frames take, 0 where nobody can tell.
+// cardBytes is what the stored frames of all epochs take, 0 where nobody can tell.
 func cardBytes(dir string) (n int64) {
-	segments, err := filepath.Glob(filepath.Join(dir, outboxName, "*.seg"))
+	segments, err := filepath.Glob(filepath.Join(dir, outboxName+"*", "*.seg"))
 	if err != nil {
 		return 0
 	}
@@ -85,9 +86,16 @@ func cardBytes(dir string) (n int64) {
 	return n
 }
 
-// held reports that a running agent has the data folder.
+// held reports that a running agent has the data folder: the frames of one epoch,
+// or for a moment those of two.
 func held(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, outboxName))
+	boxes, err := filepath.Glob(filepath.Join(dir, outboxName+"*"))
+	return err == nil && slices.ContainsFunc(boxes, locked)
+}
+
+// locked reports that a process has an outbox.
+func locked(dir string) bool {
+	f, err := os.Open(dir)
 	if err != nil {
 		return false
 	}

@@ -9,19 +9,22 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
+	"trailmark/agent/internal/keys"
 	"trailmark/agent/internal/metrics"
 	"trailmark/agent/internal/station"
 	"trailmark/internal/device"
-	"trailmark/statement"
 )
 
 // status is the file that a running agent keeps up to date.
 type status struct {
 	Version   string    `json:"version"`
 	Key       string    `json:"key"`
+	KeyAt     string    `json:"key_at"` // its address
 	Device    string    `json:"device"`
 	Subject   string    `json:"subject"`
 	Simulated bool      `json:"simulated"`
@@ -31,30 +34,108 @@ type status struct {
 	MaxError  uint64    `json:"max_error_ms"` // the kernel's bound, when synchronised
 	CardBytes int64     `json:"card_bytes"`
 	Budget    int64     `json:"card_budget_bytes"`
+	Rotation  *rotation `json:"rotation,omitempty"`
 	station.Status
 	metrics.Snapshot
 }
 
-// reporter writes the status file, for "agent status" and "agent doctor".
-func reporter(c Config, e *device.Enrolment, kid statement.Hash, book *metrics.Book, clk station.Clock, log *slog.Logger) func(station.Status) {
+// rotation is a change of the key that is under way, or that came to nothing.
+type rotation struct {
+	ID     string `json:"id"`    // of the request; "": taken up from the card
+	State  string `json:"state"` // in words
+	Failed bool   `json:"failed"`
+}
+
+// words are a rotation for people.
+func (r *rotation) words() string {
+	if r.Failed {
+		said, hint, _ := strings.Cut(r.State, "\nhint: ")
+		return fmt.Sprintf("came to nothing, nothing has changed: %s (%s)", said, hint)
+	}
+	return "under way: " + r.State
+}
+
+// reporter keeps the status file, for "agent status" and "agent doctor".
+type reporter struct {
+	c    Config
+	file string
+	book *metrics.Book
+	clk  station.Clock
+	log  *slog.Logger
+
+	mu        sync.Mutex // also held while the file is written: what is newer goes after
+	enrolment *device.Enrolment
+	keyAt     keys.Address
+	station   station.Status
+	heard     bool // station is of enrolment's
+	rotation  *rotation
+}
+
+func newReporter(c Config, book *metrics.Book, clk station.Clock, log *slog.Logger) *reporter {
 	file, err := statusFile(c.Dir)
 	if err != nil {
 		log.Warn("status goes to the data folder", slog.Any("err", err))
 		file = filepath.Join(c.Dir, statusName)
 	}
-	return func(s station.Status) {
-		book.Station(s)
-		now := clk.Now()
-		b, err := json.MarshalIndent(status{Version: Version(), Key: kid.String(), Device: e.Identity.Name, Subject: e.Identity.Subject,
-			Simulated: e.Identity.Simulated, Written: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(),
-			Clock: now.Quality.String(), MaxError: now.MaxErrorMS, CardBytes: cardBytes(c.Dir), Budget: int64(c.Card),
-			Status: s, Snapshot: book.Snapshot()}, "", "  ")
-		if err == nil {
-			err = replaceFile(file, b, false) // news, not evidence: no sync for it
-		}
-		if err != nil {
-			log.Warn("status not written", slog.Any("err", err))
-		}
+	return &reporter{c: c, file: file, book: book, clk: clk, log: log}
+}
+
+// serves says whose status it is from now on.
+func (r *reporter) serves(t *tenure) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enrolment, r.keyAt, r.heard = t.enrolment, t.where, false
+}
+
+// hear takes what the station says of itself.
+func (r *reporter) hear(s station.Status) {
+	r.book.Station(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.station, r.heard = s, true
+	r.write()
+}
+
+// rotates says how far a rotation is; nil: it is over.
+func (r *reporter) rotates(to *rotation) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rotation = to
+	if to != nil {
+		r.log.Info("rotation of the key", slog.String("state", to.State), slog.Bool("failed", to.Failed))
+	}
+	if r.heard {
+		r.write()
+	}
+}
+
+// keptUp reports that the ledger has nearly every frame: that a hand-over can begin,
+// as far as can be told from here.
+func (r *reporter) keptUp() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.heard && r.station.Connected && r.station.Next <= r.station.Receipted+station.Behind
+}
+
+// handedOver reports that the station has put the last frame of its epoch on the card.
+func (r *reporter) handedOver() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.heard && r.station.HandedOver
+}
+
+// write is called with mu held.
+func (r *reporter) write() {
+	id, now := r.enrolment.Identity, r.clk.Now()
+	b, err := json.MarshalIndent(status{Version: Version(), Key: id.Key.ID().String(), KeyAt: r.keyAt.String(), Device: id.Name, Subject: id.Subject,
+		Simulated: id.Simulated, Written: time.Now().UTC().Truncate(time.Second), PID: os.Getpid(),
+		Clock: now.Quality.String(), MaxError: now.MaxErrorMS, CardBytes: cardBytes(r.c.Dir), Budget: int64(r.c.Card),
+		Rotation: r.rotation, Status: r.station, Snapshot: r.book.Snapshot()}, "", "  ")
+	if err == nil {
+		err = replaceFile(r.file, b, false) // news, not evidence: no sync for it
+	}
+	if err != nil {
+		r.log.Warn("status not written", slog.Any("err", err))
 	}
 }
 
@@ -122,7 +203,7 @@ func Status(dir string, w io.Writer) error {
 	row := func(name, format string, args ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", args...) }
 	row("device", "%s", name)
 	row("subject", "%s", s.Subject)
-	row("key", "%s", s.Key)
+	row("key", "%s, at %s", s.Key, s.KeyAt)
 	row("version", "%s", s.Version)
 	row("running", "%s", running)
 	row("said", "%s (%s)", s.Written.Format(time.RFC3339), ago(now, s.Written))
@@ -147,6 +228,9 @@ func Status(dir string, w io.Writer) error {
 			state = "DOWN"
 		}
 		row("reader", "%s  %s: %s (%s), %d reads", r.Name, state, r.Why, ago(now, r.Since), r.Reads)
+	}
+	if s.Rotation != nil {
+		row("rotation", "%s", s.Rotation.words())
 	}
 	if s.Alarm {
 		row("ALARM", "someone else signed under this device's numbers")
