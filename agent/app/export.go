@@ -3,7 +3,6 @@ package app
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -67,8 +66,9 @@ func Export(dir string, w io.Writer) (string, error) {
 			return "", err
 		}
 	}
-	if c := newest.Checked; c.Size > 0 && sha256.Sum256([]byte(answer.Origin)) == c.Origin {
-		item, err := dcbor.Marshal(statement.CardCheckpoint{Origin: answer.Origin, Size: c.Size, Root: c.Root})
+	c := newest.Checked
+	if origin, ok := statement.OriginOf(answer.Origin, c.Origin); ok && c.Size > 0 {
+		item, err := dcbor.Marshal(statement.CardCheckpoint{Origin: origin, Size: c.Size, Root: c.Root})
 		if err != nil {
 			return "", err
 		}

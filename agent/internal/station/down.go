@@ -42,6 +42,7 @@ func (r roots) has(size uint64, root statement.Hash) bool {
 var (
 	errNoProof    = errors.New("no proof from the checkpoint that was verified last")
 	errForeign    = errors.New("receipt names a statement that is not ours")
+	errEarlier    = errors.New("receipt is of a ledger that was over before the frame was signed")
 	errTwoLedgers = errors.New("ledger shows two roots of one size")
 	errPlanSeq    = errors.New("plan is not newer than the one in force")
 	errFinal      = errors.New("final block is of a checkpoint that was not verified here")
@@ -87,19 +88,41 @@ func (s *Station) refused(what string, err error) {
 	s.log.Log(context.Background(), level, "gateway's message refused", slog.String("kind", what), slog.Any("err", err))
 }
 
+// origin is the ledger that this device has last verified: the one that it was
+// enrolled with, or one that took its place.
+func (s *Station) origin() string {
+	if s.st.Checked.Size > 0 {
+		if o, ok := statement.OriginOf(s.c.Origin, s.st.Checked.Origin); ok {
+			return o
+		}
+	}
+	return s.c.Origin
+}
+
 // receipts verifies a checkpoint and the receipts under it, and lets go of what
-// they cover without a hole.
+// they cover without a hole. A ledger of a later half-year under the same key may
+// take the present one's place; none of an earlier one ever does, but frames that it
+// holds count.
 func (s *Station) receipts(r *statement.Receipts) error {
-	cp, err := statement.OpenCheckpoint(r.Checkpoint, s.c.Origin, s.c.LogKey)
+	origin, earlier := s.origin(), false
+	if named := statement.NoteOrigin(r.Checkpoint); statement.Successor(origin, named) {
+		origin = named
+	} else if statement.Successor(named, origin) {
+		origin, earlier = named, true
+	}
+	cp, err := statement.OpenCheckpoint(r.Checkpoint, origin, s.c.LogKey)
 	if err != nil {
 		return err
 	}
-	if err := s.extend(cp, r.Consistency); err != nil {
+	var held func(device.Record) error
+	if earlier {
+		held = func(rec device.Record) error { return namedBy(rec, cp, r.Consistency) }
+	} else if err := s.extend(cp, r.Consistency); err != nil {
 		return err
 	}
 	var errs []error
 	for _, i := range r.Included {
-		if err := s.included(cp, i); err != nil {
+		if err := s.included(cp, i, held); err != nil {
 			errs = append(errs, fmt.Errorf("frame %d: %w", i.Seq, err))
 		}
 	}
@@ -114,12 +137,48 @@ func (s *Station) receipts(r *statement.Receipts) error {
 	return errors.Join(errs...)
 }
 
+// namedBy checks a checkpoint of an earlier ledger against the one that a frame of
+// ours names: what this device had verified when it signed the frame. One that names
+// a later ledger cannot be in an earlier one.
+func namedBy(r device.Record, cp statement.Checkpoint, proofs []statement.Consistency) error {
+	stmt, err := r.Statement()
+	if err != nil {
+		return err
+	}
+	f, err := stmt.Frame()
+	if err != nil {
+		return err
+	}
+	if f.After == nil {
+		return nil
+	}
+	if f.After.Origin != sha256.Sum256([]byte(cp.Origin)) {
+		if named, ok := statement.OriginOf(cp.Origin, f.After.Origin); ok {
+			return fmt.Errorf("%w: frame names %s, the receipt is of %s", errEarlier, named, cp.Origin)
+		}
+		return nil // of one that is earlier still, or of before this device was enrolled again
+	}
+	size, root := f.After.Size, f.After.Root
+	if size == cp.Size && root == cp.Root {
+		return nil
+	}
+	for _, p := range proofs {
+		if p.OldSize == size && size < cp.Size {
+			return statement.VerifyConsistency(size, cp.Size, root, cp.Root, p.Path)
+		}
+	}
+	return fmt.Errorf("checkpoint of %d entries, the frame names %d: %w", cp.Size, size, errNoProof)
+}
+
 // extend checks that the ledger of a signed checkpoint is the one verified last,
 // grown.
 func (s *Station) extend(cp statement.Checkpoint, proofs []statement.Consistency) error {
 	origin := statement.Hash(sha256.Sum256([]byte(cp.Origin)))
 	last := s.st.Checked
 	if last.Origin != origin {
+		if last.Size > 0 {
+			s.log.Info("a later ledger goes on", slog.String("origin", cp.Origin), slog.Uint64("verified_before", last.Size))
+		}
 		last = device.Checkpoint{} // a new ledger begins at nothing
 	}
 	if s.roots.has(cp.Size, cp.Root) && cp.Size <= last.Size {
@@ -147,8 +206,9 @@ func (s *Station) extend(cp statement.Checkpoint, proofs []statement.Consistency
 	return fmt.Errorf("checkpoint of %d entries, verified are %d: %w", cp.Size, last.Size, errNoProof)
 }
 
-// included checks one receipt under a verified checkpoint.
-func (s *Station) included(cp statement.Checkpoint, i statement.Included) error {
+// included checks one receipt under a verified checkpoint; held, if it is not nil,
+// says whether the frame allows it.
+func (s *Station) included(cp statement.Checkpoint, i statement.Included, held func(device.Record) error) error {
 	if i.Seq >= s.st.Next { // nothing of ours leaves before it counts as signed
 		s.foreign(i)
 		return fmt.Errorf("%w: the next to sign is %d", errForeign, s.st.Next)
@@ -166,6 +226,11 @@ func (s *Station) included(cp statement.Checkpoint, i statement.Included) error 
 	if stmt.ID() != i.ID {
 		s.foreign(i)
 		return fmt.Errorf("%w: %.8s…, ours is %.8s…", errForeign, i.ID, stmt.ID())
+	}
+	if held != nil {
+		if err := held(r); err != nil {
+			return err
+		}
 	}
 	entry := stmt.Entry()
 	if err := statement.VerifyInclusion(entry[:], i.Index, cp.Size, cp.Root, i.Path); err != nil {

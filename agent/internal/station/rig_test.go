@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -201,6 +202,8 @@ func (u *testUplink) take() [][]byte {
 type testLedger struct {
 	t      testing.TB
 	tree   *testonly.Tree
+	origin string
+	seed   string // of the signer's key, as its text has it
 	signer note.Signer
 	key    statement.Key
 	index  map[statement.Hash]uint64
@@ -212,7 +215,7 @@ func newLedger(t testing.TB) *testLedger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &testLedger{t: t, tree: testonly.New(rfc6962.DefaultHasher), index: map[statement.Hash]uint64{}}
+	l := &testLedger{t: t, origin: origin, seed: skey[strings.LastIndexByte(skey[:len(skey)-44], '+')+1:], tree: testonly.New(rfc6962.DefaultHasher), index: map[statement.Hash]uint64{}}
 	if l.signer, err = note.NewSigner(skey); err != nil {
 		t.Fatal(err)
 	}
@@ -227,8 +230,22 @@ func newLedger(t testing.TB) *testLedger {
 	return l
 }
 
+// named is an empty ledger of another name under the same key.
+func (l *testLedger) named(origin string) *testLedger {
+	l.t.Helper()
+	n := &testLedger{t: l.t, origin: origin, seed: l.seed, key: l.key, tree: testonly.New(rfc6962.DefaultHasher), index: map[statement.Hash]uint64{}}
+	v, err := statement.LogVerifier(origin, l.key)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if n.signer, err = note.NewSigner(fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", origin, v.KeyHash(), l.seed)); err != nil {
+		l.t.Fatal(err)
+	}
+	return n
+}
+
 func (l *testLedger) checkpoint(size uint64) []byte {
-	text, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: origin, Size: size, Hash: l.tree.HashAt(size)}.Marshal())}, l.signer)
+	text, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: l.origin, Size: size, Hash: l.tree.HashAt(size)}.Marshal())}, l.signer)
 	if err != nil {
 		l.t.Fatal(err)
 	}

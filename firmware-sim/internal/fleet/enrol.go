@@ -41,7 +41,11 @@ type site struct {
 
 // openNote opens a checkpoint of the ledger.
 func (s *site) openNote(text []byte) (statement.Checkpoint, error) {
-	return statement.OpenCheckpoint(text, s.origin, s.logKey)
+	origin := s.origin
+	if named := statement.NoteOrigin(text); statement.Successor(origin, named) {
+		origin = named
+	}
+	return statement.OpenCheckpoint(text, origin, s.logKey)
 }
 
 // openPlan opens a plan with the message that brought it.

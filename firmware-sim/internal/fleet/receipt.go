@@ -65,6 +65,12 @@ func (m *member) extend(cp statement.Checkpoint, proofs []statement.Consistency)
 	if slices.Contains(m.heads, head) || head == last {
 		return nil
 	}
+	if last.Size > 0 && last.Origin != head.Origin {
+		if _, earlier := statement.OriginOf(cp.Origin, last.Origin); earlier {
+			return nil // frames that an earlier ledger holds count; nothing moves
+		}
+		last = device.Checkpoint{} // a later ledger begins at nothing
+	}
 	if cp.Size <= last.Size {
 		return fmt.Errorf("%w: %d entries, verified are %d", errNoProof, cp.Size, last.Size)
 	}
