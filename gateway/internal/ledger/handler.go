@@ -1,12 +1,15 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/transparency-dev/tessera/api/layout"
 )
@@ -18,9 +21,24 @@ import (
 // change, so caches may keep them for ever. Every partial tile below the
 // checkpoint is served, not only those that a batch happened to end on.
 func (l *Ledger) Handler() http.Handler {
+	return l.handler("public, max-age=31536000, immutable")
+}
+
+// Alias is Handler for addresses at which another ledger is served one day: caches
+// may keep tiles only if they ask again each time.
+func (l *Ledger) Alias() http.Handler { return l.handler("no-cache") }
+
+func (l *Ledger) handler(tiles string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /checkpoint", l.serveCheckpoint)
-	mux.HandleFunc("GET /tile/{level}/{index...}", l.serveTile)
+	mux.HandleFunc("GET /tile/{level}/{index...}", func(w http.ResponseWriter, r *http.Request) {
+		body, err := l.tileBody(r.PathValue("level"), r.PathValue("index"))
+		if err != nil {
+			l.fail(w, r, err)
+			return
+		}
+		serve(w, r, "application/octet-stream", tiles, body)
+	})
 	return mux
 }
 
@@ -30,22 +48,17 @@ func (l *Ledger) serveCheckpoint(w http.ResponseWriter, r *http.Request) {
 		l.fail(w, r, err)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-cache")
-	allowAll(w)
-	_, _ = w.Write(raw)
+	serve(w, r, "text/plain; charset=utf-8", "public, max-age=1", raw)
 }
 
-func (l *Ledger) serveTile(w http.ResponseWriter, r *http.Request) {
-	body, err := l.tileBody(r.PathValue("level"), r.PathValue("index"))
-	if err != nil {
-		l.fail(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+// serve answers with bytes of the public log, or that the client has them.
+func serve(w http.ResponseWriter, r *http.Request, contentType, cache string, body []byte) {
+	h := sha256.Sum256(body)
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", cache)
+	w.Header().Set("ETag", `"`+hex.EncodeToString(h[:16])+`"`)
 	allowAll(w)
-	_, _ = w.Write(body)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
 // tileBody returns the bytes of one tile or entry bundle, or fs.ErrNotExist.

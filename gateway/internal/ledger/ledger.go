@@ -40,14 +40,17 @@ const pollEvery = 50 * time.Millisecond
 var (
 	errClosed = errors.New("ledger: closed")
 
+	// ErrSealed says that the ledger's time is over and a later one takes entries.
+	ErrSealed = errors.New("ledger: sealed; a later one takes its place")
+
 	// ErrUnsettled says that an Append failed half-way, so that nobody knows
 	// which of its entries are in the tree. The ledger takes no more entries:
 	// close it, open it again, and compare Size and Entry with the store.
 	ErrUnsettled = errors.New("ledger: an earlier append failed; hint: open the ledger again and compare it with the store")
 )
 
-// Options say where a ledger lives and how it signs. Zero values of the last
-// four mean their defaults.
+// Options say where a ledger lives and how it signs. Zero values of all but the
+// first two mean their defaults.
 type Options struct {
 	Dir string // made if missing; belongs to one Ledger at a time
 	Key *Key   // names the log (its origin) and signs checkpoints
@@ -56,6 +59,9 @@ type Options struct {
 	BatchSize          int           // entries of one write; 512
 	BatchAge           time.Duration // how long a smaller write waits; 5 ms
 	Log                *slog.Logger  // slog.Default()
+
+	Head  Head  // remembers the newest head apart from Dir; nil: nobody does
+	Guard Guard // is asked before each signature whether the chain allows it; nil: nobody is
 }
 
 // A Ledger is an open log. Its methods are safe for concurrent use; appends
@@ -72,6 +78,7 @@ type Ledger struct {
 	cancel   context.CancelFunc // ends Tessera's goroutines
 	await    *tessera.PublicationAwaiter
 	lock     *os.File // flock held from Open to Close
+	gate     *gate    // before every signature; nil: read only
 
 	size atomic.Uint64 // entries known to be in the tree; only grows, under appendMu
 
@@ -109,6 +116,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 	if l.lock, err = lockDir(o.Dir); err != nil {
 		return nil, err
 	}
+	l.gate = &gate{Signer: o.Key.Signer(), tree: l.tree, head: o.Head, guard: o.Guard, log: l.log, refused: make(chan struct{})}
 	if err := l.start(ctx, interval); err != nil {
 		l.lock.Close()
 		return nil, err
@@ -147,6 +155,12 @@ func (l *Ledger) start(ctx context.Context, interval time.Duration) error {
 		return fmt.Errorf("ledger: %s: %w; hint: nothing was signed; restore the directory from a backup and compare it with the store", l.tree.dir, err)
 	}
 	l.size.Store(size)
+	l.mu.Lock()
+	published := l.cp
+	l.mu.Unlock()
+	if err := l.gate.remember(ctx, published, size); err != nil {
+		return fmt.Errorf("ledger: %s: %w", l.tree.dir, err)
+	}
 
 	driver, err := posix.New(ctx, posix.Config{Path: l.tree.dir})
 	if err != nil {
@@ -154,7 +168,7 @@ func (l *Ledger) start(ctx context.Context, interval time.Duration) error {
 	}
 	// An unchanged tree is not signed again: Ed25519 would give the same bytes.
 	opts := tessera.NewAppendOptions().
-		WithCheckpointSigner(l.key.Signer()).
+		WithCheckpointSigner(l.gate).
 		WithCheckpointInterval(interval).
 		WithCheckpointRepublishInterval(0).
 		WithBatching(uint(l.batch), l.age).
@@ -164,7 +178,7 @@ func (l *Ledger) start(ctx context.Context, interval time.Duration) error {
 	appender, shutdown, _, err := tessera.NewAppender(run, driver, opts)
 	if err != nil {
 		cancel()
-		return fmt.Errorf("ledger: %w", err)
+		return fmt.Errorf("ledger: %w", errors.Join(err, l.gate.why))
 	}
 	l.add, l.shutdown, l.cancel = appender.Add, shutdown, cancel
 	l.await = tessera.NewPublicationAwaiter(run, func(context.Context) ([]byte, error) {
@@ -287,10 +301,25 @@ func (l *Ledger) Checkpoint(ctx context.Context) ([]byte, error) {
 }
 
 // Await waits until a published checkpoint covers index and returns it and its
-// size. That takes up to twice the checkpoint interval after the Append.
+// size. That takes up to twice the checkpoint interval after the Append; of a ledger
+// open for reading only it is the published one or none.
 func (l *Ledger) Await(ctx context.Context, index uint64) (checkpoint []byte, size uint64, err error) {
+	if l.ReadOnly() {
+		raw, cp, err := l.published()
+		if err == nil && index >= cp.Size {
+			err = fmt.Errorf("ledger: entry %d is not among the %d that are signed: %w", index, cp.Size, errReadOnly)
+		}
+		return raw, cp.Size, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := l.onRefusal(cancel)
+	defer stop()
 	_, raw, err := l.await.Await(ctx, func() (tessera.Index, error) { return tessera.Index{Index: index}, nil })
 	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrRefused) {
+			err = cause
+		}
 		return nil, 0, fmt.Errorf("ledger: await entry %d: %w", index, err)
 	}
 	cp, err := ParseCheckpoint(raw, l.key.Verifier())
@@ -298,6 +327,57 @@ func (l *Ledger) Await(ctx context.Context, index uint64) (checkpoint []byte, si
 		return nil, 0, fmt.Errorf("ledger: await entry %d: %w", index, err)
 	}
 	return raw, cp.Size, nil
+}
+
+// Refused is closed when the ledger will sign nothing more; Refusal says why. Of a
+// ledger open for reading only it never is.
+func (l *Ledger) Refused() <-chan struct{} {
+	if l.gate == nil {
+		return nil
+	}
+	return l.gate.refused
+}
+
+// Refusal is why the ledger will sign nothing more; nil: it does.
+func (l *Ledger) Refusal() error {
+	select {
+	case <-l.Refused():
+		return l.gate.why
+	default:
+		return nil
+	}
+}
+
+// onRefusal calls cancel once the ledger refuses to sign, until stop is called.
+func (l *Ledger) onRefusal(cancel context.CancelCauseFunc) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-l.Refused():
+			cancel(l.gate.why)
+		case <-done:
+		}
+	}()
+	return func() { close(done) }
+}
+
+// Seal ends the ledger: no entry is taken any more, and when it returns nil every
+// one that was is under a published checkpoint. It may be called again.
+func (l *Ledger) Seal(ctx context.Context) error {
+	l.appendMu.Lock()
+	if l.failed == nil {
+		l.failed = ErrSealed
+	}
+	err := l.failed
+	l.appendMu.Unlock()
+	if !errors.Is(err, ErrSealed) {
+		return err
+	}
+	if size := l.size.Load(); size > 0 {
+		_, _, err := l.Await(ctx, size-1)
+		return err
+	}
+	return nil
 }
 
 // published reads the published checkpoint; its signature is checked when the
@@ -333,8 +413,9 @@ func (l *Ledger) mendClock(interval time.Duration) {
 }
 
 // Close waits until everything appended is under a published checkpoint, at
-// most about ten seconds, then lets the directory go. Entries are durable
-// either way; the next Open publishes what was not.
+// most about ten seconds, then lets the directory go; a ledger that refuses to sign
+// it lets go at once. Entries are durable either way; the next Open publishes what
+// was not.
 func (l *Ledger) Close() error {
 	l.appendMu.Lock()
 	defer l.appendMu.Unlock()
@@ -342,10 +423,15 @@ func (l *Ledger) Close() error {
 		return nil
 	}
 	l.failed = errClosed
-	err := l.shutdown(context.Background())
+	stop, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	defer l.onRefusal(cancel)() // no checkpoint will come, so nobody waits for it
+	err := l.shutdown(stop)
 	l.cancel()
-	if err != nil {
+	if err != nil && !errors.Is(context.Cause(stop), ErrRefused) {
 		err = fmt.Errorf("ledger: close: %w", err)
+	} else {
+		err = nil
 	}
 	return errors.Join(err, l.lock.Close())
 }

@@ -199,10 +199,16 @@ func (t tree) root(ctx context.Context, size, cur uint64) ([sha256.Size]byte, er
 // edge to root. Entries before bundle from are left out; the tiles above them
 // are not.
 func (t tree) check(ctx context.Context, from, size uint64, root [sha256.Size]byte) error {
+	return t.checkFrom(ctx, from, false, size, root)
+}
+
+// checkFrom is check that, with grown, leaves out the tiles above entries before
+// bundle from, too: only what was written since is read.
+func (t tree) checkFrom(ctx context.Context, from uint64, grown bool, size uint64, root [sha256.Size]byte) error {
 	for level := uint64(0); size>>(8*level) > 0 && level < 8; level++ {
 		index := uint64(0)
-		if level == 0 {
-			index = from
+		if level == 0 || grown {
+			index = from >> (8 * level)
 		}
 		var above [][sha256.Size]byte // the tile over this one, if it has any hash
 		for first := index; covered(level, index, size) > 0; index++ {

@@ -110,7 +110,7 @@ func TestHandlerServesOnlyWhatIsSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code != 200 || !bytes.Equal(body, cp) || head.Get("Cache-Control") != "no-cache" {
+	if code != 200 || !bytes.Equal(body, cp) || head.Get("Cache-Control") != "public, max-age=1" {
 		t.Errorf("checkpoint: status %d, %q, Cache-Control %q", code, body, head.Get("Cache-Control"))
 	}
 	if err := os.Remove(filepath.Join(dir, layout.TilePath(0, 0, 0))); err != nil {
