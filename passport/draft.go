@@ -73,6 +73,41 @@ func (d *Draft) Indexes(ledger uint64) (out []uint64) {
 	return out
 }
 
+// Ledgers are the numbers of the ledgers that what was added is in, ascending.
+func (d *Draft) Ledgers() (out []uint64) {
+	for p := range d.evidence {
+		out = append(out, p.Ledger)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Compact numbers the ledgers from 0 on, leaving out those that hold nothing of
+// what was added and are not among also; it returns their numbers until now, in
+// the new order.
+func (d *Draft) Compact(also ...uint64) []uint64 {
+	was := append(d.Ledgers(), also...)
+	slices.Sort(was)
+	was = slices.Compact(was)
+	number := map[uint64]uint64{}
+	for i, n := range was {
+		number[n] = uint64(i)
+	}
+	moved := make(map[Place]*drafted, len(d.evidence))
+	for p, e := range d.evidence {
+		p.Ledger = number[p.Ledger]
+		moved[p] = e
+	}
+	d.evidence = moved
+	for i := range d.heads {
+		d.heads[i].Ledger = number[d.heads[i].Ledger]
+		for k := range d.older[i] {
+			d.older[i][k].Ledger = number[d.older[i][k].Ledger]
+		}
+	}
+	return was
+}
+
 // Finish puts the passport in order. Of each ledger the proof is still empty:
 // its multi-proof is of Indexes and of the older checkpoints' sizes.
 func (d *Draft) Finish(ledgers ...Ledger) (*Passport, error) {
