@@ -3,8 +3,7 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/sha256"
+	"crypto"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
@@ -29,10 +28,10 @@ import (
 	"trailmark/gateway/internal/journey"
 	"trailmark/gateway/internal/ledger"
 	"trailmark/gateway/internal/sequence"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
 	"trailmark/internal/dcbor"
-	"trailmark/internal/keyfile"
 	"trailmark/passport"
 	"trailmark/statement"
 )
@@ -48,7 +47,8 @@ type Config struct {
 	BrokerURL       string // told to devices, "": mqtts://<MQTT>
 	AnchorEvery     time.Duration
 	CheckpointEvery time.Duration
-	AuditOpen       bool // give every reading of an item's journey to whoever can reach the pages, also where others than users of this machine can
+	Now             func() time.Time // by which half-years end; nil: time.Now
+	AuditOpen       bool             // give every reading of an item's journey to whoever can reach the pages, also where others than users of this machine can
 }
 
 // Default works bare, on loopback.
@@ -81,9 +81,11 @@ type gateway struct {
 	logKey  statement.Key
 	trust   *passport.Trust
 	store   *store.Store
-	ledger  *ledger.Ledger
+	shelf   *shard.Shelf
+	signer  crypto.Signer // the log key
 	node    *comet.Node
-	runner  *anchoring.Runner
+	chain   anchoring.Chain
+	runner  atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
 	broker  *broker.Broker
 	ingest  *ingest.Ingest
 	seq     *sequence.Sequencer
@@ -105,6 +107,9 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	org, err := loadOrganisation(conf.Dir)
 	if err != nil {
 		return err
+	}
+	if conf.Now == nil {
+		conf.Now = time.Now
 	}
 	g := &gateway{conf: conf, org: org, log: log, started: time.Now(), reminded: map[statement.Hash]time.Time{}}
 	g.unscrubbed.Store(true) // an earlier run may have ended before it did
@@ -151,7 +156,8 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return g.consume(ctx) })
 	work.Go(func() error { return g.seq.Run(ctx) })
-	work.Go(func() error { return g.runner.Run(ctx) })
+	work.Go(func() error { return g.anchor(ctx) })
+	work.Go(func() error { return g.shelf.Refused(ctx) })
 	work.Go(func() error { return g.office.Run(ctx) })
 	work.Go(func() error { return g.inbox(ctx) })
 	work.Go(func() error { return g.keyStatus(ctx) })
@@ -205,6 +211,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.logKey, err = statement.NewKey(key.PublicKey()); err != nil {
 		return err
 	}
+	g.signer = key.CryptoSigner()
 	receipts, err := statement.NewSigner(key.CryptoSigner())
 	if err != nil {
 		return err
@@ -212,22 +219,29 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.store, err = store.Open(ctx, own); err != nil {
 		return err
 	}
-	chain, err := g.chain(ctx, own, key.VerifierKey())
-	if err != nil {
+	if err := g.startChain(ctx, own); err != nil {
 		return err
 	}
 	authorities, err := g.org.Authorities()
 	if err != nil {
 		return fmt.Errorf("%s: %w", organisationFile, err)
 	}
-	g.trust = g.org.Trust(authorities, g.logKey, voters(g.node)...)
+	books, err := shard.Adopt(ctx, g.store, own, g.org.Origin)
+	if err != nil {
+		return err
+	}
+	// It pins ten years ahead: a ledger that begins while the gateway runs is in it.
+	g.trust = g.org.Trust(authorities, g.logKey, books[len(books)-1].Origin, voters(g.node)...)
 	if err := writeTrust(g.conf.Dir, g.trust); err != nil {
 		return err
 	}
-	if err := g.recover(ctx, own, key, authorities); err != nil {
+	if err := g.recover(ctx, own, authorities); err != nil {
 		return err
 	}
-	if err := g.openLedger(ctx, own, key, chain); err != nil {
+	if g.shelf, err = shard.New(ctx, g.shelfOptions(own)); err != nil {
+		return err
+	}
+	if err := g.guardAll(ctx); err != nil {
 		return err
 	}
 	ring := statement.NewKeyring(g.org.Audience(), authorities...)
@@ -247,85 +261,32 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.conf.BrokerURL, err = reachable("mqtts", g.conf.BrokerURL, g.broker.Addr(), "--broker-url"); err != nil {
 		return err
 	}
-	if g.seq, err = sequence.New(ctx, g.store, g.ledger, g.post, g.log); err != nil {
+	if g.seq, err = sequence.New(ctx, g.store, g.shelf, g.post, g.log); err != nil {
 		return err
 	}
 	if g.office, err = enrol.NewOffice(g.org, g.keys, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post); err != nil {
 		return err
 	}
-	g.journey = journey.New(g.store, g.ledger, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
-	if g.runner, err = anchoring.New(anchoring.Options{Chain: chain, Origin: g.org.Origin, Every: g.conf.AnchorEvery,
-		Newest: g.newest, Record: g.record, Log: g.log}); err != nil {
+	g.journey = journey.New(g.store, g.shelf, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
+	if _, err := g.nextRunner(ctx, nil); err != nil {
 		return err
 	}
 	return g.sweep(ctx) // the founding identities, before anybody asks for a plan
 }
 
-// chain starts the embedded validator and registers the ledger's origin.
-func (g *gateway) chain(ctx context.Context, own, vkey string) (anchoring.Chain, error) {
-	key := func(name string) (ed25519.PrivateKey, error) {
-		s, _, err := keyfile.LoadOrCreate(filepath.Join(own, name))
-		if err != nil {
-			return nil, err
-		}
-		priv, ok := s.(ed25519.PrivateKey)
-		if !ok {
-			return nil, fmt.Errorf("%s: want an Ed25519 key in a file", name)
-		}
-		return priv, nil
-	}
-	admin, err := key("chain-admin.pem")
-	if err != nil {
-		return nil, err
-	}
-	submitter, err := key("chain-submitter.pem")
-	if err != nil {
-		return nil, err
-	}
-	if g.node, err = comet.Start(ctx, comet.Config{Home: filepath.Join(own, "chain"), ChainID: g.org.ChainID,
-		Admin: admin.Public().(ed25519.PublicKey), Log: g.log}); err != nil {
-		return nil, err
-	}
-	if _, known := g.node.Registration(g.org.Origin); !known {
-		tx, err := comet.NewRegister(g.org.ChainID, admin, comet.Registration{Revision: 1, Origin: g.org.Origin, LogKey: vkey,
-			Submitters: []ed25519.PublicKey{submitter.Public().(ed25519.PublicKey)}})
-		if err != nil {
-			return nil, err
-		}
-		if err := g.node.Submit(ctx, tx); err != nil {
-			return nil, fmt.Errorf("registering the ledger on the chain: %w", err)
-		}
-	}
-	return anchoring.NewComet(g.node, submitter), nil
-}
-
-// openLedger refuses a ledger that the chain knows better.
-func (g *gateway) openLedger(ctx context.Context, own string, key *ledger.Key, chain anchoring.Chain) error {
-	guard := func(ctx context.Context, l *ledger.Ledger) error {
-		size, err := l.Size(ctx)
-		if err != nil {
-			return err
-		}
-		return anchoring.GuardTree(ctx, chain, g.org.Origin, size, func(ctx context.Context, n uint64) ([32]byte, bool, error) {
-			root, err := l.Root(ctx, n)
-			return root, err == nil, err
-		})
-	}
-	l, err := ledger.Open(ctx, ledger.Options{Dir: filepath.Join(own, "ledger"), Key: key, CheckpointInterval: g.conf.CheckpointEvery, Log: g.log})
-	if err != nil {
-		return err
-	}
-	g.ledger = l
-	return guard(ctx, l)
+// shelfOptions are what the ledgers are opened with.
+func (g *gateway) shelfOptions(own string) shard.Options {
+	return shard.Options{Dir: own, Store: g.store, Signer: g.signer, Origin: g.org.Origin, Now: g.conf.Now,
+		CheckpointInterval: g.conf.CheckpointEvery, Guard: g.guard, Log: g.log}
 }
 
 func (g *gateway) close() {
 	if g.broker != nil {
 		g.broker.Stop()
 	}
-	if g.ledger != nil {
-		if err := g.ledger.Close(); err != nil {
-			g.log.Error("closing the ledger", "err", err)
+	if g.shelf != nil {
+		if err := g.shelf.Close(); err != nil {
+			g.log.Error("closing the ledgers", "err", err)
 		}
 	}
 	if g.node != nil {
@@ -485,32 +446,6 @@ func (g *gateway) remind(ctx context.Context, newest statement.Hash, out ingest.
 		err := g.post(ctx, out.KeyID, msg)
 		g.log.Info("frames asked for again", "device", out.KeyID.String()[:16], "from", *out.ResendFrom, "err", err)
 	}
-}
-
-// newest is the checkpoint to anchor: nil until there is one.
-func (g *gateway) newest(ctx context.Context) ([]byte, error) {
-	size, err := g.ledger.Size(ctx)
-	if err != nil || size == 0 {
-		return nil, err
-	}
-	return g.ledger.Checkpoint(ctx)
-}
-
-// record keeps an anchor and tells every device of its block.
-func (g *gateway) record(ctx context.Context, a anchoring.Anchor) error {
-	note, err := comet.Note(a.Tx)
-	if err != nil {
-		return err
-	}
-	if err := g.store.Update(ctx, func(tx *store.Tx) error {
-		return tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: a.ChainID, Root: a.Root, Height: a.Height,
-			Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note})
-	}); err != nil {
-		return err
-	}
-	g.seq.Anchored(note, a.Size, dcbor.MustMarshal(statement.Final{Type: statement.DownFinal, After: statement.After{Origin: sha256.Sum256([]byte(a.Origin)),
-		Size: a.Size, Root: a.Root, ChainID: a.ChainID, Height: uint64(a.Height), BlockHash: a.BlockHash}}))
-	return nil
 }
 
 // inbox takes in statements that were signed elsewhere and left as files.

@@ -24,7 +24,7 @@ func (g *gateway) handler() (http.Handler, error) {
 	pages := api.New(api.Options{
 		Compose: composed(g.journey.Item), Audit: audit,
 		Trust: g.trust, TrustFile: trust, Status: g.status,
-		Ledger: g.ledger.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
+		Ledger: g.shelf.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", pages)
@@ -64,7 +64,19 @@ type figures struct {
 	LedgerSize uint64            `json:"ledger_size"`
 	Anchored   uint64            `json:"anchored_size"`
 	Height     int64             `json:"anchored_height"`
+	Origin     string            `json:"origin"` // of the ledger that takes entries; ledger_size is its size
+	Forks      int               `json:"forks"`  // second statements for one number, kept as evidence: at most 100 are counted
+	Holes      []hole            `json:"holes"`  // what devices have not sent, and others of their frames wait for
 	Counters   map[string]uint64 `json:"counters"`
+}
+
+// hole is frames of a device that are missing.
+type hole struct {
+	Device  string `json:"device"`
+	Epoch   uint64 `json:"epoch"`
+	From    uint64 `json:"from_seq"`
+	To      uint64 `json:"to_seq"`
+	Waiting uint64 `json:"waiting"`
 }
 
 func (g *gateway) count(ctx context.Context) (f figures, err error) {
@@ -74,11 +86,28 @@ func (g *gateway) count(ctx context.Context) (f figures, err error) {
 	if f.Statements, err = g.store.Count(ctx); err != nil {
 		return f, err
 	}
-	if f.LedgerSize, err = g.ledger.Size(ctx); err != nil {
+	b := g.shelf.Current()
+	f.Origin = b.Origin()
+	if f.LedgerSize, err = b.Ledger.Size(ctx); err != nil {
 		return f, err
 	}
-	last := g.runner.Status().Last
-	f.Anchored, f.Height = last.Size, last.Height
+	last := g.runner.Load().Status().Last
+	f.Height = last.Height
+	if last.Origin == f.Origin {
+		f.Anchored = last.Size
+	}
+	forks, err := g.store.Forks(ctx)
+	if err != nil {
+		return f, err
+	}
+	holes, err := g.store.Holes(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Forks, f.Holes = len(forks), make([]hole, len(holes))
+	for i, h := range holes {
+		f.Holes[i] = hole{h.KeyID.String(), h.Epoch, h.From, h.To, h.Waiting}
+	}
 	f.Counters = g.ingest.Counters.Snapshot()
 	return f, nil
 }

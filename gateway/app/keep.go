@@ -15,6 +15,7 @@ import (
 	"trailmark/gateway/internal/enrol"
 	"trailmark/gateway/internal/fsck"
 	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
 	"trailmark/passport"
 	"trailmark/statement"
@@ -55,7 +56,7 @@ func storedTrust(dir string, org enrol.Organisation) (*passport.Trust, error) {
 		if err != nil {
 			return nil, err
 		}
-		return org.Trust(authorities, pub), nil
+		return org.Trust(authorities, pub, newestOrigin(dir)), nil
 	} else if err != nil {
 		return nil, err
 	}
@@ -73,6 +74,22 @@ func storedTrust(dir string, org enrol.Organisation) (*passport.Trust, error) {
 		}
 	}
 	return t, nil
+}
+
+// newestOrigin is the newest ledger that a folder's database lists; "": it cannot be
+// read, and whoever needs it says why.
+func newestOrigin(dir string) string {
+	ctx := context.Background()
+	db, err := store.OpenReadOnly(ctx, filepath.Join(dir, ownDir))
+	if err != nil {
+		return ""
+	}
+	defer db.Close()
+	books, err := store.ReadShards(ctx, db)
+	if err != nil || len(books) == 0 {
+		return ""
+	}
+	return books[len(books)-1].Origin
 }
 
 // Fsck checks a folder and writes what is damaged to out, a line each. It reports

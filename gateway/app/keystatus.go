@@ -10,9 +10,10 @@ import (
 // joins. A passport says how old it is.
 func (g *gateway) keyStatus(ctx context.Context) error {
 	for {
-		size, err := g.ledger.Size(ctx)
+		b := g.shelf.Current()
+		size, err := b.Ledger.Size(ctx)
 		if err == nil {
-			_, err = g.office.KeyStatus(ctx, size)
+			_, err = g.office.KeyStatus(ctx, b.Origin(), size)
 		}
 		if err != nil && !errors.Is(err, context.Canceled) {
 			g.log.ErrorContext(ctx, "no key status was signed", "err", err)

@@ -15,8 +15,8 @@ import (
 	"trailmark/gateway/internal/backup"
 	"trailmark/gateway/internal/broker"
 	"trailmark/gateway/internal/ingest"
-	"trailmark/gateway/internal/ledger"
 	"trailmark/gateway/internal/recovery"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
 	"trailmark/statement"
@@ -30,7 +30,7 @@ func (g *gateway) archive() recovery.Archive {
 // recover returns when the store holds what the ledger does, and no device is
 // known to have verified more: at once, unless database or folder were put back
 // from a backup. Until then nothing is signed.
-func (g *gateway) recover(ctx context.Context, own string, key *ledger.Key, authorities []statement.Key) error {
+func (g *gateway) recover(ctx context.Context, own string, authorities []statement.Key) error {
 	if err := g.recordAnchors(ctx); err != nil {
 		return err
 	}
@@ -43,12 +43,12 @@ func (g *gateway) recover(ctx context.Context, own string, key *ledger.Key, auth
 	if _, err := os.Stat(filepath.Join(own, "ledger")); errors.Is(err, fs.ErrNotExist) && !restored {
 		return nil // the first start
 	}
-	l, err := ledger.OpenReadOnly(ctx, filepath.Join(own, "ledger"), key, g.log)
+	view, err := shard.View(ctx, g.shelfOptions(own))
 	if err != nil {
 		return err
 	}
-	err = g.recoverFrom(ctx, l, restored, statement.NewKeyring(g.org.Audience(), authorities...))
-	if err = errors.Join(err, l.Close()); err != nil {
+	err = g.recoverFrom(ctx, view, restored, statement.NewKeyring(g.org.Audience(), authorities...))
+	if err = errors.Join(err, view.Close()); err != nil {
 		return err
 	}
 	if restored {
@@ -59,26 +59,19 @@ func (g *gateway) recover(ctx context.Context, own string, key *ledger.Key, auth
 	return g.fillArchive(ctx)
 }
 
-func (g *gateway) recoverFrom(ctx context.Context, l *ledger.Ledger, restored bool, ring *statement.Keyring) (err error) {
-	o := recovery.Options{Store: g.store, Ledger: l, Origin: g.org.Origin, Audience: g.org.Audience(), Restored: restored, Post: g.post, Log: g.log}
-	if o.Size, err = l.Size(ctx); err != nil {
-		return err
-	}
-	if rows, err := g.store.Count(ctx); err != nil || rows >= o.Size && !restored {
-		return err
-	}
-	switch note, err := l.Checkpoint(ctx); {
-	case err == nil:
-		if o.Checkpoint, err = statement.OpenCheckpoint(note, g.org.Origin, g.logKey); err != nil {
+func (g *gateway) recoverFrom(ctx context.Context, view *shard.Shelf, restored bool, ring *statement.Keyring) (err error) {
+	o := recovery.Options{Store: g.store, Audience: g.org.Audience(), Restored: restored, Post: g.post, Log: g.log}
+	var size uint64
+	for _, b := range view.Books() {
+		book, err := g.toRecover(ctx, b)
+		if err != nil {
 			return err
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+		o.Books = append(o.Books, book)
+		size = book.First + book.Size
 	}
-	if head, ok, err := g.node.Head(g.org.Origin); err != nil {
+	if rows, err := g.store.Count(ctx); err != nil || rows >= size && !restored {
 		return err
-	} else if ok {
-		o.Anchored = []uint64{head.Size}
 	}
 	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
 		return err
@@ -106,6 +99,27 @@ func (g *gateway) recoverFrom(ctx context.Context, l *ledger.Ledger, restored bo
 	}()
 	defer g.tellRecovering(r)()
 	return g.refill(ctx, r)
+}
+
+// toRecover is a ledger as a recovery needs it.
+func (g *gateway) toRecover(ctx context.Context, b shard.Book) (book recovery.Book, err error) {
+	book = recovery.Book{Ledger: b.Ledger, Origin: b.Origin(), First: b.First}
+	if book.Size, err = b.Ledger.Size(ctx); err != nil {
+		return book, err
+	}
+	switch note, err := b.Checkpoint(ctx); {
+	case err == nil:
+		if book.Checkpoint, err = statement.OpenCheckpoint(note, b.Origin(), g.logKey); err != nil {
+			return book, err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return book, err
+	}
+	head, ok, err := g.node.Head(b.Origin())
+	if ok {
+		book.Anchored = []uint64{head.Size}
+	}
+	return book, err
 }
 
 // refill runs a recovery to its end.
@@ -194,13 +208,26 @@ func (l lent) Close() error {
 
 // recordAnchors records again what the chain has and the store lost.
 func (g *gateway) recordAnchors(ctx context.Context) error {
+	books, err := g.store.Shards(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range books {
+		if err := g.recordAnchorsOf(ctx, b.Origin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gateway) recordAnchorsOf(ctx context.Context, origin string) error {
 	const page = 256
-	last, err := g.store.LastAnchor(ctx)
+	last, err := g.store.LastAnchorOf(ctx, origin)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	for next := last.Size + 1; ; {
-		anchors, err := g.node.Anchors(g.org.Origin, next, page)
+		anchors, err := g.node.Anchors(origin, next, page)
 		if err != nil || len(anchors) == 0 {
 			return err
 		}

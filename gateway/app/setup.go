@@ -97,7 +97,7 @@ func Init(dir string, org enrol.Organisation, simulated bool, now func() time.Ti
 	if err != nil {
 		return err
 	}
-	if err := writeTrust(dir, org.Trust(authorities, pub)); err != nil {
+	if err := writeTrust(dir, org.Trust(authorities, pub, "")); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(org, "", "  ")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"trailmark/gateway/internal/api"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/epc"
 	"trailmark/statement"
@@ -32,6 +33,14 @@ func (g *gateway) status(ctx context.Context) (st api.Status, err error) {
 	if err != nil {
 		return st, err
 	}
+	holes, err := g.store.Holes(ctx)
+	if err != nil {
+		return st, err
+	}
+	missing := map[statement.Hash]store.Hole{}
+	for _, h := range holes {
+		missing[h.KeyID] = h
+	}
 	traces := map[statement.Hash][]store.Trace{}
 	for _, h := range heads {
 		if traces[h.KeyID], err = g.store.Traces(ctx, h.KeyID); err != nil {
@@ -40,6 +49,9 @@ func (g *gateway) status(ctx context.Context) (st api.Status, err error) {
 		d, err := g.device(ctx, h, published)
 		if err != nil {
 			return st, err
+		}
+		if m, some := missing[h.KeyID]; some && m.Epoch == h.Epoch {
+			d.Waiting, d.Missing = m.Waiting, [2]uint64{m.From, m.To}
 		}
 		st.Devices = append(st.Devices, d)
 	}
@@ -62,9 +74,15 @@ func (g *gateway) status(ctx context.Context) (st api.Status, err error) {
 	if err := g.items(ctx, plan, &st); err != nil {
 		return st, err
 	}
-	r := g.runner.Status()
+	r := g.runner.Load().Status()
+	lag := r.Lag // of a ledger that is over, and all of the present one
+	if r.Origin == st.Ledger.Origin {
+		lag = st.Ledger.Entries - min(r.Last.Size, st.Ledger.Entries)
+	} else {
+		lag += st.Ledger.Entries
+	}
 	st.Anchors = []api.Anchor{{Chain: r.Chain.ChainID, Validators: uint64(r.Chain.Validators), Height: uint64(g.node.Height()),
-		Size: r.Last.Size, At: millis(r.Last.Time), Lag: st.Ledger.Entries - min(r.Last.Size, st.Ledger.Entries), Trouble: r.Error}}
+		Size: r.Last.Size, At: millis(r.Last.Time), Lag: lag, Trouble: r.Error}}
 	return st, nil
 }
 
@@ -75,28 +93,30 @@ func millis(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// published fills in the ledger and gives the size of its newest checkpoint.
+// published fills in the current ledger and gives the row after the last one that
+// its newest checkpoint covers.
 func (g *gateway) published(ctx context.Context, st *api.Status) (uint64, error) {
 	var err error
-	st.Ledger.Origin = g.org.Origin
-	if st.Ledger.Entries, err = g.ledger.Size(ctx); err != nil {
+	b := g.shelf.Current()
+	st.Ledger.Origin = b.Origin()
+	if st.Ledger.Entries, err = b.Ledger.Size(ctx); err != nil {
 		return 0, err
 	}
-	note, err := g.ledger.Checkpoint(ctx)
+	note, err := b.Checkpoint(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return b.First, nil
 	} else if err != nil {
 		return 0, err
 	}
-	c, err := statement.OpenCheckpoint(note, g.org.Origin, g.logKey)
+	c, err := statement.OpenCheckpoint(note, b.Origin(), g.logKey)
 	if err != nil {
 		return 0, err
 	}
 	st.Ledger.Size = c.Size
-	if info, err := os.Stat(filepath.Join(g.conf.Dir, ownDir, "ledger", "checkpoint")); err == nil {
+	if info, err := os.Stat(filepath.Join(g.conf.Dir, ownDir, shard.Folder(b.N, b.Origin()), "checkpoint")); err == nil {
 		st.Ledger.CheckpointAt = info.ModTime().UnixMilli()
 	}
-	return c.Size, nil
+	return b.First + c.Size, nil
 }
 
 func (g *gateway) device(ctx context.Context, h store.Head, published uint64) (api.Device, error) {

@@ -47,7 +47,7 @@ type Options struct {
 	Trust     *passport.Trust
 	TrustFile []byte
 	Status    func(ctx context.Context) (Status, error)
-	Ledger    http.Handler   // serves /checkpoint and /tile/
+	Ledger    http.Handler   // serves /checkpoint, /tile/, /ledgers, /ledgers/ and /proof/
 	Base      string         // scheme and host of the QR codes' addresses
 	Location  *time.Location // of the times on pages; nil: UTC
 	Log       *slog.Logger   // nil: discarded
@@ -98,6 +98,9 @@ func New(o Options) http.Handler {
 	})
 	mux.Handle("GET /checkpoint", o.Ledger)
 	mux.Handle("GET /tile/", o.Ledger)
+	mux.Handle("GET /ledgers", o.Ledger)
+	mux.Handle("GET /ledgers/", o.Ledger)
+	mux.Handle("GET /proof/", o.Ledger)
 	return s.around(mux)
 }
 

@@ -428,7 +428,7 @@ func status() api.Status {
 		},
 		Devices: []api.Device{
 			{KeyID: store, Name: "coldstore-pi", Issuer: "urn:dev:mac:1", Epoch: 0, Seq: 4312, Received: now - 3000, Clock: statement.ClockSynchronised, MaxError: 20},
-			{KeyID: truck, Name: "truck-pi", Simulated: true, Issuer: "urn:dev:mac:2", Epoch: 1, Seq: 17, Received: now - 90_000, Clock: statement.ClockRestored, MaxError: 60_000, Unreceipted: 3},
+			{KeyID: truck, Name: "truck-pi", Simulated: true, Issuer: "urn:dev:mac:2", Epoch: 1, Seq: 17, Received: now - 90_000, Clock: statement.ClockRestored, MaxError: 60_000, Unreceipted: 3, Waiting: 4, Missing: [2]uint64{18, 21}},
 		},
 		Ingest:  map[string]uint64{"accepted": 4330, "repeated": 12, "bad-signature": 2, "brand-new": 1},
 		Forks:   []api.Fork{{KeyID: truck, Epoch: 1, Seq: 16}},

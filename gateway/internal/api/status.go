@@ -58,8 +58,10 @@ type Device struct {
 	Seq         uint64 // of the newest frame
 	Received    int64  // when that frame came in, by the gateway's clock; 0: none yet
 	Clock       statement.Quality
-	MaxError    uint64 // of its clock, by its own word, ms
-	Unreceipted uint64 // frames that no published checkpoint covers yet
+	MaxError    uint64    // of its clock, by its own word, ms
+	Unreceipted uint64    // frames that no published checkpoint covers yet
+	Waiting     uint64    // frames that wait for earlier ones
+	Missing     [2]uint64 // what they wait for, if any do: from and to seq
 }
 
 // Fork is a second statement for one seq of a device.
@@ -167,6 +169,7 @@ type Tally struct {
 func (v statusView) Tallies() []Tally {
 	l, known := v.L, map[string][2]string{
 		"accepted":         {"已接收", "accepted"},
+		"late":             {"其中迟到", "of these late"},
 		"repeated":         {"重复（已再次回执）", "repeated, receipted again"},
 		"waiting":          {"等待前一帧", "waiting for the frame before"},
 		"too-large":        {"过大", "too large"},
@@ -178,11 +181,12 @@ func (v statusView) Tallies() []Tally {
 		"wrong-epoch":      {"纪元不符", "wrong epoch"},
 		"wrong-prev":       {"不接上一帧", "does not follow the frame before"},
 		"fork":             {"分叉（已留证）", "fork, kept as evidence"},
+		"declared-lost":    {"设备已声明丢失", "declared lost by the device"},
 		"bad-trace":        {"测量链不连续", "trace not extended rightly"},
 		"unknown-plan":     {"计划未知", "plan not known"},
 		"too-many-waiting": {"等待的帧过多", "too many frames waiting"},
 	}
-	good := []string{"accepted", "repeated", "waiting"}
+	good := []string{"accepted", "late", "repeated", "waiting"}
 	var out []Tally
 	add := func(name string, bad bool) {
 		words := known[name]

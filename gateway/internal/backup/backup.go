@@ -26,6 +26,8 @@ import (
 	"strings"
 	"time"
 
+	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
 )
@@ -62,7 +64,7 @@ type File struct {
 // Options say what to copy where.
 type Options struct {
 	Dir, To  string // the gateway's folder; a new or empty one
-	Origin   string // of its ledger
+	Origin   string // of its first ledger
 	ChainID  string
 	Keys     bool                               // with the keys, but for the authority's
 	Progress func(what string, done, of uint64) // is called often
@@ -88,7 +90,7 @@ func classOf(path string) class {
 	case in("site"), in("brand"), path == "ca/ca.key", in(own) && (path == own+"/log.key" || filepath.Dir(path) == own && filepath.Ext(path) == ".pem"),
 		path == own+"/chain/validator/config/priv_validator_key.json", path == own+"/chain/validator/config/node_key.json":
 		return key
-	case in(own + "/chain"), in(own + "/ledger"), in(own) && strings.HasPrefix(base, store.File):
+	case in(own + "/chain"), in(own + "/ledger"), in(own + "/ledgers"), in(own) && strings.HasPrefix(base, store.File):
 		return apart
 	case path == "organisation.json", in("claims"), in("inbox"), path == "ca/ca.pem", path == "authority/trust.cbor",
 		path == own+"/est.url", path == own+"/trust.cbor", in(own + "/statements"):
@@ -103,11 +105,16 @@ func Write(ctx context.Context, o Options) (*Manifest, error) {
 		return nil, err
 	}
 	w := &writer{Options: o, ctx: ctx, m: Manifest{Version: 1, Made: time.Now().UTC(), Origin: o.Origin}}
-	anchored, err := w.chain()
+	books, err := w.books()
+	if err != nil {
+		return nil, err
+	}
+	anchored, err := w.chain(books)
 	if err != nil {
 		return nil, fmt.Errorf("copy of the chain: %w", err)
 	}
-	if err := w.ledger(); err != nil {
+	signed, err := w.ledgers(books)
+	if err != nil {
 		return nil, fmt.Errorf("copy of the ledger: %w", err)
 	}
 	if err := w.rest(); err != nil {
@@ -117,7 +124,7 @@ func Write(ctx context.Context, o Options) (*Manifest, error) {
 	if err := store.Backup(ctx, filepath.Join(o.Dir, own), db, func(done, of uint64) { o.Progress("store pages", done, of) }); err != nil {
 		return nil, err
 	}
-	if err := store.TrimAnchors(ctx, db, anchored); err != nil {
+	if err := store.Trim(ctx, db, anchored, signed); err != nil {
 		return nil, err
 	}
 	if err := w.note(own+"/"+store.File, false); err != nil {
@@ -135,7 +142,7 @@ type writer struct {
 // chain copies the validator so that no state is without its block, and gives
 // the newest anchored size. A file that the validator takes away meanwhile spoils
 // one attempt.
-func (w *writer) chain() (anchored uint64, err error) {
+func (w *writer) chain(books []store.Shard) (anchored map[string]uint64, err error) {
 	const data = own + "/chain/validator/data/"
 	for range 5 {
 		var files []string
@@ -148,47 +155,50 @@ func (w *writer) chain() (anchored uint64, err error) {
 			files = append(files, some...)
 		}
 		if err == nil {
-			anchored, err = w.opens()
+			anchored, err = w.opens(books)
 		}
 		if err == nil {
 			for _, f := range files {
 				if err := w.note(f, false); err != nil {
-					return 0, err
+					return nil, err
 				}
 			}
 			return anchored, nil
 		}
 		if err := errors.Join(w.ctx.Err(), os.RemoveAll(filepath.Join(w.To, own, "chain"))); err != nil {
-			return 0, err
+			return nil, err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return 0, err
+	return nil, err
 }
 
 // opens checks that the copied chain can be read, and that the validator has not
 // signed beyond the block that would come next.
-func (w *writer) opens() (anchored uint64, err error) {
+func (w *writer) opens(books []store.Shard) (anchored map[string]uint64, err error) {
 	a, err := comet.OpenArchive(filepath.Join(w.To, own, "chain"), w.ChainID)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	raw, err := os.ReadFile(filepath.Join(w.To, own, "chain/validator/data/priv_validator_state.json"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var signed struct {
 		Height int64 `json:"height,string"`
 	}
 	if err := json.Unmarshal(raw, &signed); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if signed.Height > a.Height()+1 {
-		return 0, fmt.Errorf("the validator has signed block %d, copied are %d", signed.Height, a.Height())
+		return nil, fmt.Errorf("the validator has signed block %d, copied are %d", signed.Height, a.Height())
 	}
-	for _, size := range a.Sizes(w.Origin) {
-		anchored = size
+	anchored = map[string]uint64{}
+	for _, b := range books {
+		for _, size := range a.Sizes(b.Origin) {
+			anchored[b.Origin] = size
+		}
 	}
 	return anchored, nil
 }
@@ -216,10 +226,43 @@ func (w *writer) copy(rel string) error {
 	return err
 }
 
-// ledger copies the log: its heads first and the tiles after, which then hold
+// books are the ledgers that there are when the backup begins. One that begins
+// meanwhile is left out of the copy of the ledgers: its rows are in the store's.
+func (w *writer) books() ([]store.Shard, error) {
+	db, err := store.OpenReadOnly(w.ctx, filepath.Join(w.Dir, own))
+	if err != nil {
+		return nil, err
+	}
+	books, err := store.ReadShards(w.ctx, db)
+	if len(books) == 0 {
+		books = []store.Shard{{Origin: w.Origin}} // from before there were several
+	}
+	return books, errors.Join(err, db.Close())
+}
+
+// ledgers copies the logs, and gives the heads that were copied, by origin.
+func (w *writer) ledgers(books []store.Shard) (map[string]store.Shard, error) {
+	signed := map[string]store.Shard{}
+	for _, b := range books {
+		dir := own + "/" + filepath.ToSlash(shard.Folder(b.N, b.Origin)) + "/"
+		if err := w.ledger(dir); err != nil {
+			return nil, err
+		}
+		cp, err := ledger.Published(filepath.Join(w.To, filepath.FromSlash(dir)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: %w", b.Origin, err)
+		}
+		if err == nil && cp.Size > 0 {
+			b.Size, b.Root = cp.Size, cp.Root
+			signed[b.Origin] = b
+		}
+	}
+	return signed, nil
+}
+
+// ledger copies one log: its heads first and the tiles after, which then hold
 // all that the heads cover and perhaps more.
-func (w *writer) ledger() error {
-	const dir = own + "/ledger/"
+func (w *writer) ledger(dir string) error {
 	for _, head := range []string{dir + "checkpoint", dir + ".state/treeState", dir + ".state/version"} {
 		if err := w.copy(head); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

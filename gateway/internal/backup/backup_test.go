@@ -15,7 +15,7 @@ func TestClassOf(t *testing.T) {
 		"authority/authority.pem": left, "sim-authority/sim-authority.pem": left, "gateway/broker/lock": left, "somebody/else.pem": left,
 		"site/site.pem": key, "brand/brand.pem": key, "ca/ca.key": key, "gateway/log.key": key, "gateway/chain-admin.pem": key,
 		"gateway/chain/validator/config/priv_validator_key.json": key, "gateway/chain/validator/config/node_key.json": key,
-		"gateway/chain/validator/data/state.journal": apart, "gateway/ledger/checkpoint": apart, "gateway/store.db": apart, "gateway/store.db-wal": apart,
+		"gateway/chain/validator/data/state.journal": apart, "gateway/ledger/checkpoint": apart, "gateway/ledgers/2027h1/checkpoint": apart, "gateway/store.db": apart, "gateway/store.db-wal": apart,
 	} {
 		if got := classOf(path); got != want {
 			t.Errorf("%s: class %d, want %d", path, got, want)

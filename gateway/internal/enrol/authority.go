@@ -36,9 +36,9 @@ type Organisation struct {
 	Tenant      string `json:"tenant"`
 	Environment string `json:"environment"`
 	Domain      string `json:"domain"`
-	Site        string `json:"site"`  // zh-CN name=en name pairs, see ParseTexts
-	Brand       string `json:"brand"` //
-	Origin      string `json:"origin"`
+	Site        string `json:"site"`   // zh-CN name=en name pairs, see ParseTexts
+	Brand       string `json:"brand"`  //
+	Origin      string `json:"origin"` // of the first ledger
 	ChainID     string `json:"chain_id"`
 	Authority   []byte `json:"authority"` // COSE_Key
 
@@ -67,13 +67,39 @@ func (o Organisation) Authorities() ([]statement.Key, error) {
 // Audience is what statements of this organisation are for.
 func (o Organisation) Audience() string { return o.Tenant + "/" + o.Environment }
 
-// Origin is the origin line of the ledger of a half-year.
+// Origin is the origin line of the ledger of the half-year of a time, UTC.
 func Origin(domain, tenant string, at time.Time) string {
-	half := 1
-	if at.Month() > time.June {
-		half = 2
+	return statement.OriginAt(domain+"/"+tenant, at).String()
+}
+
+// Half-years that a trust file pins: it stays good for ten years from the newest
+// ledger on, and its format takes 64.
+const (
+	pinnedAhead = 20
+	maxPinned   = 64
+)
+
+// Origins are the ledgers that a trust file pins: every half-year from the first
+// ledger on, and the coming ten years' after newest, "" for the first. Of more than
+// the format takes the oldest are left out.
+func (o Organisation) Origins(newest string) []string {
+	at, err := statement.ParseOrigin(o.Origin)
+	if err != nil {
+		return []string{o.Origin} // a name that has no next one
 	}
-	return fmt.Sprintf("%s/%s/%dh%d", domain, tenant, at.Year(), half)
+	end := at
+	if n, err := statement.ParseOrigin(newest); err == nil && n.Follows(at) {
+		end = n
+	}
+	for range pinnedAhead {
+		end = end.Next()
+	}
+	out := []string{at.String()}
+	for at != end {
+		at = at.Next()
+		out = append(out, at.String())
+	}
+	return out[max(0, len(out)-maxPinned):]
 }
 
 // Keys are the organisation's keys, each in a directory of its own.
@@ -216,12 +242,15 @@ func (k *Keys) Erasure(e statement.Erasure) (*statement.Statement, error) {
 	return k.Site.Sign(statement.Header{Issuer: k.siteIssuer(), Subject: k.org.Tenant, Audience: k.org.Audience(), Kind: statement.KindErasure}, dcbor.MustMarshal(&e))
 }
 
-// KeyStatus signs which keys are in force.
+// KeyStatus signs which keys are in force, at a size of a ledger: the first one
+// where the status names none.
 func (k *Keys) KeyStatus(status statement.KeyStatus) (*statement.Statement, error) {
 	if k.Authority == nil {
 		return nil, ErrNoAuthority
 	}
-	status.Version, status.Origin = 1, k.org.Origin
+	if status.Version = 1; status.Origin == "" {
+		status.Origin = k.org.Origin
+	}
 	if err := status.Check(); err != nil {
 		return nil, err
 	}
@@ -231,14 +260,18 @@ func (k *Keys) KeyStatus(status statement.KeyStatus) (*statement.Statement, erro
 
 // Trust is the file that verifiers pin: it has the authority of simulated devices
 // where the organisation made one, which none of environment production can. Without validators the chain counts as
-// one validator's and its evidence is not checked.
-func (o Organisation) Trust(authorities []statement.Key, logKey statement.Key, validators ...passport.Validator) *passport.Trust {
+// one validator's and its evidence is not checked. The ledgers it pins are Origins.
+func (o Organisation) Trust(authorities []statement.Key, logKey statement.Key, newest string, validators ...passport.Validator) *passport.Trust {
+	var logs []passport.Log
+	for _, origin := range o.Origins(newest) {
+		logs = append(logs, passport.Log{Origin: origin, Key: statement.PublicKey{Key: logKey}})
+	}
 	pinned := make([]statement.PublicKey, len(authorities))
 	for i, a := range authorities {
 		pinned[i] = statement.PublicKey{Key: a}
 	}
 	return &passport.Trust{Authorities: pinned,
-		Logs:     []passport.Log{{Origin: o.Origin, Key: statement.PublicKey{Key: logKey}}},
+		Logs:     logs,
 		Audience: o.Audience(),
 		Chains:   []passport.Chain{{ID: o.ChainID, Kind: passport.Comet, Validators: uint64(max(1, len(validators))), Keys: validators}}}
 }

@@ -260,12 +260,15 @@ func (o *Office) settle(ctx context.Context, d *description) error {
 
 // Answer is what a device pins and uses.
 func (o *Office) Answer(ctx context.Context, id *statement.Identity) (*device.Answer, error) {
+	origin, err := o.origin(ctx)
+	if err != nil {
+		return nil, err
+	}
 	a := &device.Answer{Audience: o.org.Audience(), Tenant: o.org.Tenant, Broker: o.broker, Authority: o.org.Authority,
-		Origin: o.org.Origin, LogKey: o.logKey.Encoded()}
+		Origin: origin, LogKey: o.logKey.Encoded()}
 	if id.Simulated {
 		a.SimAuthority = o.org.SimAuthority
 	}
-	var err error
 	if a.Identity, a.Identities, err = o.register.Identities(ctx, id.Key.ID()); err != nil {
 		return nil, err
 	}
@@ -277,4 +280,13 @@ func (o *Office) Answer(ctx context.Context, id *statement.Identity) (*device.An
 	}
 	a.Plan = plan.Bytes()
 	return a, nil
+}
+
+// origin is the ledger that a device pins: the newest one.
+func (o *Office) origin(ctx context.Context) (string, error) {
+	shards, err := o.store.Shards(ctx)
+	if err != nil || len(shards) == 0 {
+		return o.org.Origin, err
+	}
+	return shards[len(shards)-1].Origin, nil
 }

@@ -306,3 +306,24 @@ func TestParseBand(t *testing.T) {
 		}
 	}
 }
+
+// TestOrigins: a trust file pins ten years ahead of the newest ledger, and no more
+// than its format takes.
+func TestOrigins(t *testing.T) {
+	o := Organisation{Origin: "d/t/2026h2"}
+	for _, c := range []struct {
+		newest, first, last string
+		n                   int
+	}{
+		{"", "d/t/2026h2", "d/t/2036h2", 21},
+		{"d/t/2026h2", "d/t/2026h2", "d/t/2036h2", 21},
+		{"d/t/2030h1", "d/t/2026h2", "d/t/2040h1", 28},
+		{"d/t/2060h1", "d/t/2038h2", "d/t/2070h1", 64},
+		{"other/t/2030h1", "d/t/2026h2", "d/t/2036h2", 21},
+	} {
+		got := o.Origins(c.newest)
+		if len(got) != c.n || got[0] != c.first || got[len(got)-1] != c.last {
+			t.Errorf("newest %q: %d origins, %s to %s, want %d, %s to %s", c.newest, len(got), got[0], got[len(got)-1], c.n, c.first, c.last)
+		}
+	}
+}

@@ -14,11 +14,12 @@ import (
 // statusEvery is how old a key status may be before a new one is due.
 const statusEvery = 24 * time.Hour
 
-// KeyStatus adds a key status to the ledger, of size entries now, if the newest
+// KeyStatus adds a key status to the ledger, which is named origin and has size
+// entries now, if the newest
 // one is a day old or other keys are in force by now. It reports whether it did.
 // Without the authority's key on this machine it does nothing: whoever keeps it
 // signs the status.
-func (o *Office) KeyStatus(ctx context.Context, size uint64) (bool, error) {
+func (o *Office) KeyStatus(ctx context.Context, origin string, size uint64) (bool, error) {
 	if o.keys.Authority == nil {
 		return false, nil
 	}
@@ -29,7 +30,7 @@ func (o *Office) KeyStatus(ctx context.Context, size uint64) (bool, error) {
 		return false, err
 	}
 	now := o.keys.now()
-	next := statement.KeyStatus{Size: size, At: now.UnixMilli()}
+	next := statement.KeyStatus{Origin: origin, Size: size, At: now.UnixMilli()}
 	if last != nil {
 		next.Revoked = last.Revoked // a revocation is for ever
 	}
@@ -77,6 +78,13 @@ func (k *Keys) Revoke(ctx context.Context, st *store.Store, waiting []*statement
 	}
 	if next.Size, err = st.Count(ctx); err != nil {
 		return nil, err
+	}
+	shards, err := st.Shards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(shards); n > 0 {
+		next.Origin, next.Size = shards[n-1].Origin, next.Size-shards[n-1].First
 	}
 	if next.InForce, err = inForce(ctx, st, next.At, next.Revoked); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ func TestKeyStatus(t *testing.T) {
 	keys.now = func() time.Time { return now }
 	issue := func(want bool) {
 		t.Helper()
-		got, err := o.KeyStatus(t.Context(), 7)
+		got, err := o.KeyStatus(t.Context(), o.org.Origin, 7)
 		if err != nil || got != want {
 			t.Fatalf("issued %v, %v; want %v", got, err, want)
 		}
@@ -82,7 +82,7 @@ func TestRevoke(t *testing.T) {
 	first := admit(t, o, "ABC-DEF-GHJ", 7)
 	claim(t, claims, "ABC-DEF-GHK", "cold2")
 	second := admit(t, o, "ABC-DEF-GHK", 8)
-	if _, err := o.KeyStatus(t.Context(), 7); err != nil {
+	if _, err := o.KeyStatus(t.Context(), o.org.Origin, 7); err != nil {
 		t.Fatal(err)
 	}
 	kid := first.Key.ID()
@@ -116,7 +116,7 @@ func TestRevoke(t *testing.T) {
 		t.Fatalf("devices %+v, %v", devices, err)
 	}
 	keys.now = func() time.Time { return time.Now().Add(2 * statusEvery) }
-	if issued, err := o.KeyStatus(t.Context(), 9); err != nil || !issued {
+	if issued, err := o.KeyStatus(t.Context(), o.org.Origin, 9); err != nil || !issued {
 		t.Fatalf("daily status: %v, %v", issued, err)
 	}
 	last, err := newestStatus(t.Context(), o.store)

@@ -10,16 +10,25 @@ import (
 	"trailmark/statement"
 )
 
-// anchorRows reads the anchors, and the sizes that their roots are asked for at.
-func (c *checker) anchorRows() (rows [][]any, sizes map[uint64]bool) {
-	rows, err := query(c, "SELECT size, origin, chain, root, height, time, block, tx, note FROM main.anchor ORDER BY size")
+// anchorRows reads the anchors, and the sizes that their roots are asked for at, by
+// origin; one that names no ledger counts to the one that its checkpoint is of.
+func (c *checker) anchorRows() (rows map[string][][]any, sizes map[string]map[uint64]bool) {
+	all, err := query(c, "SELECT size, origin, chain, root, height, time, block, tx, note FROM main.anchor ORDER BY size")
 	if err != nil {
 		c.rowf("anchor", "", "%v", err)
 	}
-	sizes = map[uint64]bool{}
-	for _, v := range rows {
+	rows, sizes = map[string][][]any{}, map[string]map[uint64]bool{}
+	for _, v := range all {
+		origin, _ := v[1].(string)
+		if _, known := c.logs[origin]; !known {
+			origin = statement.NoteOrigin(bytesOf(v[8]))
+		}
+		rows[origin] = append(rows[origin], v)
+		if sizes[origin] == nil {
+			sizes[origin] = map[uint64]bool{}
+		}
 		if size, ok := v[0].(int64); ok && size >= 0 {
-			sizes[uint64(size)] = true
+			sizes[origin][uint64(size)] = true
 		}
 	}
 	return rows, sizes
@@ -40,12 +49,12 @@ func (c *checker) openChain() {
 
 // anchors holds each anchor against its signed checkpoint, the tree, and the
 // chain, which has every one of them.
-func (c *checker) anchors(rows [][]any, found ledger.Inspected) {
+func (c *checker) anchors(origin string, rows [][]any, found ledger.Inspected) {
 	stored := map[uint64]bool{}
 	for i, v := range rows {
 		size, _ := v[0].(int64)
 		stored[uint64(size)] = true
-		if err := c.anchor(v, found); err != nil {
+		if err := c.anchor(origin, v, found); err != nil {
 			c.rowf("anchor", fmt.Sprint(v[0]), "%v", err)
 		}
 		c.sum.Anchors++
@@ -54,7 +63,7 @@ func (c *checker) anchors(rows [][]any, found ledger.Inspected) {
 	if c.chain == nil {
 		return
 	}
-	sizes := c.chain.Sizes(c.Origin)
+	sizes := c.chain.Sizes(origin)
 	// The newest may not be recorded yet; a running chain may be further than our rows.
 	newest := slices.Max(append([]uint64{0}, sizes...))
 	for _, size := range sizes {
@@ -63,11 +72,11 @@ func (c *checker) anchors(rows [][]any, found ledger.Inspected) {
 		}
 	}
 	if newest > found.Size {
-		c.report(Finding{File: "ledger", What: fmt.Sprintf("%d entries, but %d are anchored: it is an older state of the ledger", found.Size, newest)})
+		c.report(Finding{File: origin, What: fmt.Sprintf("%d entries, but %d are anchored: it is an older state of the ledger", found.Size, newest)})
 	}
 }
 
-func (c *checker) anchor(v []any, found ledger.Inspected) error {
+func (c *checker) anchor(ledgerOrigin string, v []any, found ledger.Inspected) error {
 	size, ok := v[0].(int64)
 	origin, ok1 := v[1].(string)
 	chain, ok2 := v[2].(string)
@@ -77,7 +86,7 @@ func (c *checker) anchor(v []any, found ledger.Inspected) error {
 	if !ok || !ok1 || !ok2 || !ok3 || !ok4 {
 		return fmt.Errorf("a column has not its type: %T %T %T %T %T", v[0], v[1], v[2], v[4], v[5])
 	}
-	key, err := statement.LogVerifier(c.Origin, c.log)
+	key, err := statement.LogVerifier(ledgerOrigin, c.logs[ledgerOrigin])
 	if err != nil {
 		return err
 	}

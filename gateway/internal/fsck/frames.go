@@ -1,6 +1,7 @@
 package fsck
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,7 @@ type stream struct {
 	all               []*grown          // every trace of this key
 	before            *stream           // of the key that this one replaces
 	holes             []hole
+	gapped            bool // frames were lost: traces may have begun unseen
 }
 
 // hole is a run of frames that are not there and that a frame must declare lost.
@@ -85,9 +87,7 @@ func (c *checker) frame(r *row, who *statement.Identity, f *statement.Frame) err
 	d.t1 = f.Span[1]
 	if f.After != nil {
 		d.checked = int64(f.After.Size)
-		if f.After.Size > uint64(r.idx) {
-			c.statementf(r.idx, "data: frame names a checkpoint of %d entries, and is itself entry %d", f.After.Size, r.idx)
-		}
+		c.after(r, f.After)
 	}
 	if err != nil {
 		c.statementf(r.idx, "%v", err)
@@ -107,17 +107,35 @@ func (c *checker) frame(r *row, who *statement.Identity, f *statement.Frame) err
 	return c.records(r, d, del, plan, who.Epoch)
 }
 
+// after holds the checkpoint that a frame names against its own place.
+func (c *checker) after(r *row, a *statement.After) {
+	for i, sh := range c.book {
+		if a.Origin != sha256.Sum256([]byte(sh.Origin)) {
+			continue
+		}
+		before := uint64(r.idx)
+		if end, ended := c.end(i); ended {
+			before = min(before, end)
+		}
+		if a.Size > before-min(before, sh.First) {
+			c.statementf(r.idx, "data: frame names a checkpoint of %d entries, and is itself entry %d", a.Size, uint64(r.idx)-sh.First)
+		}
+		return
+	}
+	c.statementf(r.idx, "data: frame names a checkpoint of a ledger (origin hash %.8s…) that is not here", a.Origin)
+}
+
 // follows checks number and predecessor of a frame.
 func (d *stream) follows(r *row, who *statement.Identity, f *statement.Frame) error {
 	seq := int64(f.Seq)
 	if !d.some {
 		switch {
+		case seq > 0: // those before are lost, so there is nothing to compare prev with
+			d.gap(0, seq-1, r.idx)
 		case who.Epoch == 0 && !f.Prev.IsZero():
 			return fmt.Errorf("first frame of the device names %.8s… before it", f.Prev)
 		case who.Epoch > 0 && d.before != nil && d.before.known && f.Prev != d.before.id:
 			return fmt.Errorf("first frame of epoch %d names %.8s… before it, the epoch before ended with %.8s…", who.Epoch, f.Prev, d.before.id)
-		case seq > 0:
-			d.gap(0, seq-1, r.idx)
 		}
 		return nil
 	}
@@ -137,7 +155,7 @@ func (d *stream) follows(r *row, who *statement.Identity, f *statement.Frame) er
 
 // gap notes frames that are not there. No trace goes on over them.
 func (d *stream) gap(from, to, row int64) {
-	d.holes = append(d.holes, hole{from, to, row})
+	d.holes, d.gapped = append(d.holes, hole{from, to, row}), true
 	for _, t := range d.traces {
 		t.broken = true
 	}

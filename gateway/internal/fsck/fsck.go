@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 
 	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/passport"
 	"trailmark/statement"
@@ -44,7 +45,7 @@ type Chain interface {
 type Options struct {
 	Dir    string                // of the gateway's own files: the store and the ledger
 	Trust  *passport.Trust       // who signs what
-	Origin string                // of the ledger
+	Origin string                // of the first ledger
 	Chain  func() (Chain, error) // opens the chain, after the store was opened; nil: anchors are not held against it
 
 	Report   func(Finding)                      // is called for each finding, in no promised order
@@ -84,7 +85,8 @@ type checker struct {
 	ctx  context.Context
 	conn *sql.Conn // reads main in one snapshot, writes want
 	sum  Summary
-	log  statement.Key
+	logs map[string]statement.Key // by origin
+	book []store.Shard            // the ledgers, as far as the store's table of them can be read
 
 	chain Chain // while anchors are checked; nil: there is none
 
@@ -115,13 +117,11 @@ func Check(ctx context.Context, o Options) (Summary, error) {
 		keys = append(keys, a.Key)
 	}
 	c.ring = statement.NewKeyring(o.Trust.Audience, keys...)
-	known := false
+	c.logs = map[string]statement.Key{}
 	for _, l := range o.Trust.Logs {
-		if l.Origin == o.Origin {
-			c.log, known = l.Key.Key, true
-		}
+		c.logs[l.Origin] = l.Key.Key
 	}
-	if !known {
+	if _, known := c.logs[o.Origin]; !known {
 		return c.sum, fmt.Errorf("the trust file names no ledger %q", o.Origin)
 	}
 	tmp, err := os.MkdirTemp("", "trailmark-fsck-")
@@ -173,7 +173,7 @@ func (c *checker) run() (err error) {
 	if !c.schema() {
 		return nil
 	}
-	for _, step := range []func() error{c.statements, c.parked, c.forks, c.heads, c.erased, c.compare, c.ledger} {
+	for _, step := range []func() error{c.shards, c.statements, c.parked, c.forks, c.heads, c.erased, c.compare, c.ledgers} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -256,38 +256,125 @@ func query(c *checker, q string, args ...any) ([][]any, error) {
 	return out, rows.Err()
 }
 
-// ledger recomputes the tree and holds the rows and the anchors against it.
-func (c *checker) ledger() error {
-	v, err := statement.LogVerifier(c.Origin, c.log)
+// shards reads the table of ledgers, and keeps of it what can be a ledger.
+func (c *checker) shards() error {
+	rows, err := query(c, "SELECT n, origin, first, size, root FROM main.shard ORDER BY n")
+	if err != nil {
+		c.rowf("shard", "", "%v", err)
+	}
+	for i, v := range rows {
+		n, _ := v[0].(int64)
+		origin, _ := v[1].(string)
+		first, ok := v[2].(int64)
+		size, ok1 := v[3].(int64)
+		root := bytesOf(v[4])
+		sh := store.Shard{N: int(n), Origin: origin, First: uint64(first), Size: uint64(size)}
+		copy(sh.Root[:], root)
+		last := store.Shard{Origin: c.Origin}
+		if len(c.book) > 0 {
+			last = c.book[len(c.book)-1]
+		}
+		_, pinned := c.logs[origin]
+		switch {
+		case n != int64(i) || !ok || !ok1 || first < 0 || size < 0 || len(root) != len(sh.Root) || (size == 0) != sh.Root.IsZero():
+			err = fmt.Errorf("(%v, %v, %v, root of %d bytes) is no ledger and no head, want number %d", v[0], v[2], v[3], len(root), i)
+		case i == 0 && (origin != c.Origin || first != 0):
+			err = fmt.Errorf("first ledger is %s from row %d, want %s from row 0", origin, first, c.Origin)
+		case i > 0 && (!statement.Successor(last.Origin, origin) || sh.First < last.First):
+			err = fmt.Errorf("ledger %s from row %d cannot follow %s from row %d", origin, first, last.Origin, last.First)
+		case !pinned:
+			err = fmt.Errorf("the trust file names no ledger %q", origin)
+		default:
+			c.book = append(c.book, sh)
+			continue
+		}
+		c.rowf("shard", fmt.Sprint(v[0]), "%v", err)
+	}
+	if len(c.book) == 0 {
+		if len(rows) == 0 {
+			c.rowf("shard", "", "no ledger is listed\nhint: a gateway lists it again when it starts")
+		}
+		c.book = []store.Shard{{Origin: c.Origin}}
+	}
+	return nil
+}
+
+// end is the row after the last one of the i'th ledger, and whether it is known.
+func (c *checker) end(i int) (uint64, bool) {
+	if i+1 < len(c.book) {
+		return c.book[i+1].First, true
+	}
+	return 0, false
+}
+
+// ledgers recomputes every tree and holds rows and anchors against them.
+func (c *checker) ledgers() error {
+	anchors, sizes := c.anchorRows()
+	c.openChain()
+	rows := &entries{c: c}
+	for i, sh := range c.book {
+		if err := c.ledger(i, sh, rows, anchors[sh.Origin], sizes[sh.Origin]); err != nil {
+			return err
+		}
+		delete(anchors, sh.Origin)
+	}
+	for origin, rows := range anchors {
+		for _, v := range rows {
+			c.rowf("anchor", fmt.Sprint(v[0]), "origin is %q, which is no ledger here", origin)
+		}
+	}
+	if c.chain != nil {
+		return c.chain.Close()
+	}
+	return nil
+}
+
+// ledger recomputes one tree and holds its rows and its anchors against it.
+func (c *checker) ledger(i int, sh store.Shard, rows *entries, anchors [][]any, sizes map[uint64]bool) error {
+	v, err := statement.LogVerifier(sh.Origin, c.logs[sh.Origin])
 	if err != nil {
 		return err
 	}
-	anchors, sizes := c.anchorRows()
-	rows := &entries{c: c}
-	in := ledger.Inspection{Dir: filepath.Join(c.Dir, "ledger"), Key: v, Row: rows.at, Sizes: sizes,
+	dir := filepath.ToSlash(shard.Folder(sh.N, sh.Origin)) + "/"
+	if sizes == nil {
+		sizes = map[uint64]bool{}
+	}
+	sizes[sh.Size] = true
+	end, ended := c.end(i)
+	in := ledger.Inspection{Dir: filepath.Join(c.Dir, filepath.FromSlash(dir)), Key: v, Sizes: sizes,
+		Row: func(index uint64) ([32]byte, bool) {
+			if ended && sh.First+index >= end {
+				return [32]byte{}, false
+			}
+			return rows.at(sh.First + index)
+		},
 		Done: func(done, of uint64) { c.Progress("ledger entries", done, of) },
 		Report: func(f ledger.Fault) {
 			switch {
 			case f.File != "" && f.Offset >= 0:
-				c.report(Finding{File: "ledger/" + f.File, What: fmt.Sprintf("byte %d: %s", f.Offset, f.What)})
+				c.report(Finding{File: dir + f.File, What: fmt.Sprintf("byte %d: %s", f.Offset, f.What)})
 			case f.File != "":
-				c.report(Finding{File: "ledger/" + f.File, What: f.What})
+				c.report(Finding{File: dir + f.File, What: f.What})
 			default:
-				c.statementf(int64(f.Entry), "%s", f.What)
+				c.statementf(int64(sh.First+f.Entry), "%s", f.What)
 			}
 		}}
 	found, err := in.Run(c.ctx)
 	if err != nil {
 		return err
 	}
-	c.sum.Entries = found.Size
-	if next := rows.next(); next < found.Size {
+	c.sum.Entries += found.Size
+	switch next := rows.next(); {
+	case ended && found.Size > end-sh.First:
+		c.report(Finding{File: dir, What: fmt.Sprintf("%d entries, but row %d is the next ledger's first", found.Size, end)})
+	case next < sh.First+found.Size:
 		c.rowf("statement", "", "rows from %d on are missing, the ledger has %d entries", next, found.Size)
 	}
-	c.openChain()
-	c.anchors(anchors, found)
-	if c.chain != nil {
-		return c.chain.Close()
+	if root, known := found.Roots[sh.Size]; sh.Size > 0 && !known {
+		c.rowf("shard", fmt.Sprint(sh.N), "size %d is signed, %s has %d entries: its files are of an older state, or this row is wrong", sh.Size, dir, found.Size)
+	} else if sh.Size > 0 && root != sh.Root {
+		c.rowf("shard", fmt.Sprint(sh.N), "root %x at size %d, the ledger's entries give %x", sh.Root[:], sh.Size, root)
 	}
+	c.anchors(sh.Origin, anchors, found)
 	return nil
 }

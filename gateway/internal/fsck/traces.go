@@ -35,7 +35,7 @@ func (c *checker) block(r *row, d *stream, del *store.Delivery, plan *statement.
 	switch {
 	case h.Start != nil:
 		t, err = c.begin(r, d, del, plan, epoch, h)
-	case t != nil && t.broken && t.Start.Hash() == h.Head.Start:
+	case t != nil && t.broken, t == nil && d.gapped:
 		return nil // kept as signed, but no proof can be made of it
 	case t == nil || t.Start.Hash() != h.Head.Start:
 		t, err = c.find(r, d, h.Channel, h)
@@ -106,7 +106,8 @@ func (c *checker) begin(r *row, d *stream, del *store.Delivery, plan *statement.
 	if s.Epoch != epoch || s.Basis != del.Frame.Basis() || s.Boot != del.Frame.Clock.BootID || s.Plan != entry && plan != nil {
 		return nil, faultf("trace start does not fit its frame")
 	}
-	if last := d.newest(s.Channel); last != nil && !last.lost && !last.broken && last.Frontier.Size > 0 {
+	unseen := d.gapped && d.traces[s.Channel] == nil
+	if last := d.newest(s.Channel); last != nil && !unseen && !last.lost && !last.broken && last.Frontier.Size > 0 {
 		was, err := last.Frontier.Head()
 		if err != nil {
 			return nil, faultError{err}

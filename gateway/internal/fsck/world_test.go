@@ -13,6 +13,7 @@ import (
 	"trailmark/gateway/internal/ingest"
 	"trailmark/gateway/internal/ledger"
 	"trailmark/gateway/internal/sequence"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
 	"trailmark/internal/dcbor"
@@ -25,8 +26,11 @@ import (
 const (
 	audience = "demo/test"
 	origin   = "trailmark.example/demo/2026h2"
-	chainID  = "trailmark-demo"
-	subject  = "urn:dev:os:32473-d"
+
+	nextOrigin = "trailmark.example/demo/2027h1"
+
+	chainID = "trailmark-demo"
+	subject = "urn:dev:os:32473-d"
 )
 
 // world is a gateway's folder with something in every table: two devices, a new
@@ -136,7 +140,10 @@ func (w *world) replan(seq uint64, limit int64, units ...*unit) {
 }
 
 // newWorld makes the folder and stops everything that wrote it.
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldOver(t, false) }
+
+// newWorldOver is newWorld that goes on into the next half-year, if it is asked to.
+func newWorldOver(t testing.TB, boundary bool) *world {
 	t.Helper()
 	ctx := context.Background()
 	quiet := slog.New(slog.DiscardHandler)
@@ -157,14 +164,21 @@ func newWorld(t testing.TB) *world {
 	for _, v := range node.Voters() {
 		w.trust.Chains[0].Keys = append(w.trust.Chains[0].Keys, passport.Validator{Key: [32]byte(v.Key), Power: uint64(v.Power)})
 	}
-	tx, err := comet.NewRegister(chainID, key(6), comet.Registration{Revision: 1, Origin: origin, LogKey: logKey.VerifierKey(), Submitters: []ed25519.PublicKey{key(7).Public().(ed25519.PublicKey)}})
-	w.must(err)
-	w.must(node.Submit(ctx, tx))
+	for _, o := range []string{origin, nextOrigin} {
+		named, err := ledger.NewKey(o, key(5))
+		w.must(err)
+		tx, err := comet.NewRegister(chainID, key(6), comet.Registration{Revision: 1, Origin: o, LogKey: named.VerifierKey(), Submitters: []ed25519.PublicKey{key(7).Public().(ed25519.PublicKey)}})
+		w.must(err)
+		w.must(node.Submit(ctx, tx))
+	}
+	if boundary {
+		w.trust.Logs = append(w.trust.Logs, passport.Log{Origin: nextOrigin, Key: statement.PublicKey{Key: receipts}})
+	}
 
 	w.add(w.sign(signer(t, 1), statement.KindIdentity, "authority", &statement.Identity{Version: 1, Key: statement.PublicKey{Key: signer(t, 2).Key()},
 		Subject: "site", Role: statement.RoleSite, To: trace.MaxTime}))
-	a, b := w.unit(10), w.unit(11)
-	w.replan(0, 8001, a, b)
+	a, b, c := w.unit(10), w.unit(11), w.unit(12)
+	w.replan(0, 8001, a, b, c)
 	for range 5 {
 		a.give(a.seal())
 		b.give(b.seal())
@@ -177,7 +191,22 @@ func newWorld(t testing.TB) *world {
 		in.Restart = true
 		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{5, 6}, Words: "crc"}}
 	}), b.seal())
-	w.replan(1, 9001, a, b)
+	// c loses its very first frames, in which its trace began; one that goes on with it
+	// is kept as signed.
+	c.seal()
+	c.seal()
+	c.give(c.seal(), c.seal(func(in *device.Input) {
+		in.Restart = true
+		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{0, 1}, Words: "crc"}}
+	}))
+	c.give(c.seal())
+	w.replan(1, 9001, a, b, c)
+	// c loses the frame in which the new plan's trace began, too.
+	c.seal()
+	c.give(c.seal(), c.seal(func(in *device.Input) {
+		in.Restart = true
+		in.Happenings = []*statement.Happening{{Type: statement.Gap, At: w.now, Seqs: &[2]uint64{5, 5}, Words: "crc"}}
+	}))
 	for range 3 {
 		a.give(a.seal())
 		b.give(b.seal())
@@ -190,6 +219,14 @@ func newWorld(t testing.TB) *world {
 	a.state = fork
 	a.give(a.seal(func(in *device.Input) { in.Readings[0].Values[0] = 5000 }))
 	w.anchor(ctx, node, logKey, quiet)
+	if boundary {
+		w.now = time.Date(2027, 1, 1, 0, 1, 0, 0, time.UTC).UnixMilli()
+		w.anchor(ctx, node, logKey, quiet) // the old ledger's end, and nothing of the new one
+		for range 3 {
+			c.give(c.seal())
+		}
+		w.anchor(ctx, node, logKey, quiet)
+	}
 	w.must(node.Stop())
 	w.must(w.st.Close())
 	return w
@@ -198,15 +235,21 @@ func newWorld(t testing.TB) *world {
 // anchor brings the store into the ledger and the ledger's head onto the chain.
 func (w *world) anchor(ctx context.Context, node *comet.Node, logKey *ledger.Key, log *slog.Logger) {
 	w.t.Helper()
-	l, err := ledger.Open(ctx, ledger.Options{Dir: filepath.Join(w.dir, "ledger"), Key: logKey, CheckpointInterval: 100 * time.Millisecond, Log: log})
+	shelf, err := shard.New(ctx, shard.Options{Dir: w.dir, Store: w.st, Signer: logKey.CryptoSigner(), Origin: origin, Now: func() time.Time { return time.UnixMilli(w.now) },
+		CheckpointInterval: 100 * time.Millisecond, Log: log})
 	w.must(err)
-	_, err = sequence.New(ctx, w.st, l, nil, log)
+	_, err = sequence.New(ctx, w.st, shelf, nil, log)
 	w.must(err)
-	size, err := l.Size(ctx)
+	l := shelf.Current()
+	size, err := l.Ledger.Size(ctx)
 	w.must(err)
+	if size == 0 {
+		w.must(shelf.Close())
+		return
+	}
 	note, _, err := l.Await(ctx, size-1)
 	w.must(err)
-	w.must(l.Close())
+	w.must(shelf.Close())
 	a, err := node.Anchor(ctx, key(7), note)
 	w.must(err)
 	w.must(w.st.Update(ctx, func(tx *store.Tx) error {

@@ -212,12 +212,14 @@ func (in *Ingest) Handle(ctx context.Context, batch []Message) ([]Outcome, error
 
 	out := make([]Outcome, len(batch))
 	touched := map[statement.Hash]bool{}
+	var waited *batchTx
 	err := in.store.Update(ctx, func(tx *store.Tx) error {
 		next, err := tx.Next()
 		if err != nil {
 			return err
 		}
 		b := &batchTx{in: in, tx: tx, next: next, now: in.now().UnixMilli()}
+		waited = b
 		for i := range checked {
 			c := &checked[i]
 			out[i].KeyID = batch[i].KeyID
@@ -242,15 +244,24 @@ func (in *Ingest) Handle(ctx context.Context, batch []Message) ([]Outcome, error
 		switch {
 		case out[i].Err != nil:
 			in.Counters.refused(out[i].Err)
-			in.log.Warn("message refused", "device", batch[i].KeyID.String()[:16], "err", out[i].Err)
+			level := slog.LevelWarn
+			if r := (*Refusal)(nil); errors.As(out[i].Err, &r) && r.Reason == Fork {
+				level = slog.LevelError // a clone, or a key in other hands: somebody has to look
+			}
+			in.log.Log(ctx, level, "message refused", "device", batch[i].KeyID.String()[:16], "err", out[i].Err)
 		case checked[i].repeated:
 			in.Counters.add("repeated")
 		case checked[i].waiting:
 			in.Counters.add("waiting")
 		default:
 			in.Counters.add("accepted")
+			if checked[i].late {
+				in.Counters.add("late")
+			}
 		}
 	}
+	in.Counters.count("accepted", waited.accepted)
+	in.Counters.count("late", waited.late)
 	return out, nil
 }
 
@@ -262,6 +273,7 @@ type checked struct {
 	up                []byte
 	err               error
 	repeated, waiting bool
+	late              bool // received long after its end
 }
 
 func (in *Ingest) check(m Message) (c checked) {

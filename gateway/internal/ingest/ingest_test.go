@@ -437,8 +437,12 @@ func TestDeclaredGap(t *testing.T) {
 	if h := w.heads()[0]; h.Seq != 5 {
 		t.Errorf("head is seq %d, want 5", h.Seq)
 	}
-	// A late original of the lost frames is not taken back in behind the gap.
-	w.refuse(Fork, ups[1])
+	// A late original of the lost frames is not taken back in behind the gap, nor is it
+	// a fork: there is no other.
+	w.refuse(Lost, ups[1])
+	if forks, err := w.st.Forks(t.Context()); err != nil || len(forks) != 0 {
+		t.Errorf("forks kept: %v (%v)", forks, err)
+	}
 }
 
 // TestDeclarationFirst: once connected a device sends the declaring frame before

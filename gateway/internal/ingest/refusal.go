@@ -20,7 +20,8 @@ const (
 	BadRecords   Reason = "bad-records"   // records do not give the signed root, or break the frame's order
 	WrongEpoch   Reason = "wrong-epoch"
 	WrongPrev    Reason = "wrong-prev"
-	Fork         Reason = "fork" // a second statement for one seq; kept as evidence
+	Fork         Reason = "fork"          // a second statement for one seq; kept as evidence
+	Lost         Reason = "declared-lost" // the device has declared this seq lost; nothing to compare it with
 	BadTrace     Reason = "bad-trace"
 	UnknownPlan  Reason = "unknown-plan"
 	Overflow     Reason = "too-many-waiting"
@@ -49,16 +50,22 @@ type Counters struct {
 	m  map[string]uint64 // guarded by mu
 }
 
-func (c *Counters) add(what string) {
+func (c *Counters) add(what string) { c.count(what, 1) }
+
+func (c *Counters) count(what string, n uint64) {
+	if n == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.m == nil {
 		c.m = map[string]uint64{}
 	}
-	c.m[what]++
+	c.m[what] += n
 }
 
-// Snapshot is a copy: "accepted", "repeated", "waiting", and each Reason.
+// Snapshot is a copy: "accepted", of these "late", "repeated", "waiting", and each
+// Reason.
 func (c *Counters) Snapshot() map[string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,11 +1,13 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"trailmark/gateway/internal/store"
 	"trailmark/statement"
@@ -14,11 +16,15 @@ import (
 
 // stream is what the next frame of one key, and so of one epoch, is checked against.
 type stream struct {
-	head   store.Head
-	some   bool // head holds a frame, or the number of one
-	gap    bool // head is a frame that the device declared lost: the next prev cannot be compared
-	traces map[string]store.Trace
-	before map[string]store.Trace // newest of each channel in the epochs before; set once a frame was accepted
+	head  store.Head
+	some  bool // head holds a frame, or the number of one
+	gap   bool // head is a frame that the device declared lost: the next prev cannot be compared
+	holes bool // frames of this epoch were declared lost: traces may have begun unseen
+	// counted is false where holes has not been told by the store yet; to count is slow
+	// and seldom needed.
+	counted bool
+	traces  map[string]store.Trace
+	before  map[string]store.Trace // newest of each channel in the epochs before; set once a frame was accepted
 	// successor is the key that the head hands over to, and after which this key
 	// says nothing more; zeros: none.
 	successor statement.Hash
@@ -28,7 +34,7 @@ func (in *Ingest) device(ctx context.Context, tx *store.Tx, kid statement.Hash) 
 	if d, ok := in.devices[kid]; ok {
 		return d, nil
 	}
-	d := &stream{traces: map[string]store.Trace{}}
+	d := &stream{traces: map[string]store.Trace{}, counted: true}
 	var err error
 	d.head, err = tx.Head(kid)
 	if err == nil {
@@ -64,6 +70,7 @@ func (in *Ingest) reload(ctx context.Context, tx *store.Tx, kid statement.Hash, 
 		return err
 	}
 	d.successor = successor(head.Contents)
+	d.counted = false
 	if id, known := in.Identity(kid); known && id.Epoch > 0 && id.Replaces != nil {
 		old, err := in.device(ctx, tx, *id.Replaces)
 		if err != nil {
@@ -100,7 +107,14 @@ type batchTx struct {
 	tx   *store.Tx
 	next uint64
 	now  int64
+
+	accepted, late uint64 // of frames that waited; counted when the transaction has committed
 }
+
+// lateAfter is how long after its end a frame may arrive and not be late. A late one
+// is taken like any other, as the continuation of its chain: when it was received
+// stands in its row, and a passport shows by which anchor it was there.
+const lateAfter = 10 * time.Minute
 
 // handle applies one message and then whatever waited for it. It returns an
 // error only when the store fails; refusals go into out.
@@ -121,6 +135,9 @@ func (b *batchTx) handle(ctx context.Context, c *checked, out *Outcome) error {
 		out.Err = refusef(WrongEpoch, "seq %d of a key that handed over to %.8s… with seq %d", seq, dev.successor, dev.head.Seq)
 		return nil
 	case seq > expected:
+		if waits, err := b.waiting(c, epoch, out); err != nil || waits {
+			return err
+		}
 		ok, err := b.tx.Park(kid, epoch, seq, c.up)
 		if err != nil {
 			return err
@@ -141,6 +158,31 @@ func (b *batchTx) handle(ctx context.Context, c *checked, out *Outcome) error {
 		out.Plan = &c.d.Frame.Plan
 	}
 	return b.unpark(ctx, dev, kid, epoch, out)
+}
+
+// waiting compares a frame with the one of its number that waits already: another
+// one is evidence of a fork before either has its turn.
+func (b *batchTx) waiting(c *checked, epoch uint64, out *Outcome) (fork bool, err error) {
+	kid, seq := c.d.Statement.Header.KeyID, c.d.Frame.Seq
+	up, err := b.tx.Parked(kid, epoch, seq)
+	if err != nil || up == nil || bytes.Equal(up, c.up) {
+		return false, err
+	}
+	first, err := statement.ParseUp(up)
+	if err != nil {
+		return false, fmt.Errorf("waiting frame %d of key %.8s…: %w", seq, kid, err)
+	}
+	if first.Statement.ID() == c.d.Statement.ID() {
+		return false, nil
+	}
+	return true, b.fork(c, epoch, first.Statement.ID(), out)
+}
+
+// fork keeps a second statement for a number as evidence.
+func (b *batchTx) fork(c *checked, epoch uint64, stored statement.Hash, out *Outcome) error {
+	s := c.d.Statement
+	out.Err = refusef(Fork, "second statement %.8s… for epoch %d seq %d, stored is %.8s…", s.ID(), epoch, c.d.Frame.Seq, stored)
+	return b.tx.AddFork(store.Statement{ID: s.ID(), KeyID: s.Header.KeyID, Epoch: epoch, Seq: c.d.Frame.Seq, Received: b.now, Data: s.Bytes()})
 }
 
 func (b *batchTx) outcome(err error, out *Outcome) error {
@@ -171,7 +213,7 @@ func (b *batchTx) skip(dev *stream, c *checked, epoch, expected uint64) (bool, e
 		if h, ok := v.(*statement.Happening); ok && h.Type == statement.Gap && h.Seqs != nil &&
 			h.Seqs[0] <= expected && h.Seqs[1] >= expected && h.Seqs[1] < c.d.Frame.Seq {
 			dev.head.Epoch, dev.head.Seq, dev.head.ID = epoch, h.Seqs[1], statement.Hash{}
-			dev.some, dev.gap = true, true
+			dev.some, dev.gap, dev.holes = true, true, true
 			// The lost frames held blocks of the present traces, so no head of these
 			// can be recomputed any more; the device starts new ones.
 			for name, t := range dev.traces {
@@ -205,12 +247,16 @@ func (b *batchTx) unpark(ctx context.Context, dev *stream, kid statement.Hash, e
 			return err
 		}
 		out.Receipts = append(out.Receipts, dev.head.Index)
-		b.in.Counters.add("accepted")
+		b.accepted++
+		if c.late {
+			b.late++
+		}
 	}
 }
 
-// repeat answers a seq that is stored already: the same statement gets its
-// receipt again, another one is evidence of a fork.
+// repeat answers a seq whose turn is over: the same statement gets its receipt
+// again, another one is evidence of a fork, and of one that was declared lost there is
+// nothing to compare with: it does not come back behind the declaration.
 func (b *batchTx) repeat(c *checked, epoch uint64, out *Outcome) error {
 	s := c.d.Statement
 	stored, err := b.tx.Frame(s.Header.KeyID, epoch, c.d.Frame.Seq)
@@ -222,8 +268,11 @@ func (b *batchTx) repeat(c *checked, epoch uint64, out *Outcome) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	out.Err = refusef(Fork, "second statement %.8s… for epoch %d seq %d, stored is %.8s…", s.ID(), epoch, c.d.Frame.Seq, stored.ID)
-	return b.tx.AddFork(store.Statement{ID: s.ID(), KeyID: s.Header.KeyID, Epoch: epoch, Seq: c.d.Frame.Seq, Received: b.now, Data: s.Bytes()})
+	if err != nil {
+		out.Err = refusef(Lost, "epoch %d seq %d is one that the device declared lost", epoch, c.d.Frame.Seq)
+		return nil
+	}
+	return b.fork(c, epoch, stored.ID, out)
 }
 
 // apply stores a frame that continues the device's chain. On a refusal neither
@@ -253,6 +302,9 @@ func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked) error {
 		if plan, ok = b.in.Plan(f.Plan); !ok {
 			return refusef(UnknownPlan, "plan %.8s… is not one the site signed here", f.Plan)
 		}
+	}
+	if err := b.countHoles(dev, c); err != nil {
+		return err
 	}
 	steps, err := dev.extend(c, plan, epoch, before)
 	if err != nil {
@@ -285,6 +337,7 @@ func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked) error {
 			}
 		}
 	}
+	c.late = f.Basis() == trace.Wall && b.now-f.Span[1] > lateAfter.Milliseconds()
 	head := store.Head{KeyID: kid, Epoch: epoch, Seq: f.Seq, ID: s.ID(), Index: idx, Received: b.now, T1: f.Span[1], Checked: dev.head.Checked}
 	if f.After != nil {
 		head.Checked = f.After.Size
@@ -296,6 +349,30 @@ func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked) error {
 	dev.head, dev.some, dev.gap, dev.before, dev.successor = head, true, false, before, successor(c.bodies)
 	for _, st := range steps {
 		dev.traces[st.next.Channel] = st.next
+	}
+	return nil
+}
+
+// countHoles finds out after a restart whether frames of the epoch were lost, when a
+// frame is about a channel of which nothing is known.
+func (b *batchTx) countHoles(dev *stream, c *checked) error {
+	if dev.counted {
+		return nil
+	}
+	for _, v := range c.bodies {
+		h, ok := v.(*statement.HeadRecord)
+		if !ok || h.Start != nil && h.Start.PrevSize == 0 {
+			continue
+		}
+		if _, known := dev.traces[h.Channel]; known {
+			continue
+		}
+		kept, err := b.tx.Frames(dev.head.KeyID, dev.head.Epoch)
+		if err != nil {
+			return err
+		}
+		dev.holes, dev.counted = dev.holes || kept <= dev.head.Seq, true
+		return nil
 	}
 	return nil
 }
@@ -347,7 +424,7 @@ func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64, before m
 				return nil, fmt.Errorf("channel %s: a head without a block", v.Channel)
 			}
 			delete(blocks, v.Channel)
-			if t, known := d.traces[v.Channel]; known && t.Broken && v.Start == nil && t.Start.Hash() == v.Head.Start {
+			if v.Start == nil && d.unseen(v.Channel) {
 				continue // kept as signed, but no proof can be made of it
 			}
 			st, err := d.step(c, plan, epoch, before, c.bodies[at].(*statement.Block), c.d.Records[at], v)
@@ -362,6 +439,15 @@ func (d *stream) extend(c *checked, plan *statement.Plan, epoch uint64, before m
 		return nil, fmt.Errorf("channel %s: a block without a head", name)
 	}
 	return steps, nil
+}
+
+// unseen reports whether blocks of a channel's trace, or the frame in which it began,
+// were lost on the card, so that its heads cannot be recomputed.
+func (d *stream) unseen(channel string) bool {
+	if t, known := d.traces[channel]; known {
+		return t.Broken
+	}
+	return d.holes
 }
 
 func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64, before map[string]store.Trace,
@@ -379,7 +465,7 @@ func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64, before map
 		if !known {
 			t, known = before[block.Channel]
 		}
-		next, err := open(c, entry, epoch, t, known, head)
+		next, err := open(c, entry, epoch, t, known, d.unseen(block.Channel), head)
 		if err != nil {
 			return step{}, err
 		}
@@ -419,8 +505,10 @@ func (d *stream) step(c *checked, plan *statement.Plan, epoch uint64, before map
 	return step{next: t, made: made, leaf: store.Leaf{N: frontier.Size - 1, T0: digest.T0, T1: digest.T1, Readings: len(times)}}, nil
 }
 
-// open checks the start of a new trace and gives the empty trace it opens.
-func open(c *checked, entry *statement.Channel, epoch uint64, last store.Trace, known bool, head *statement.HeadRecord) (store.Trace, error) {
+// open checks the start of a new trace and gives the empty trace it opens. With
+// lost, the trace before it may be one, or have grown by blocks, that nobody here
+// has seen; that frames were lost is on record, and the start still names it.
+func open(c *checked, entry *statement.Channel, epoch uint64, last store.Trace, known, lost bool, head *statement.HeadRecord) (store.Trace, error) {
 	s, f := *head.Start, c.d.Frame
 	if s.Epoch != epoch || s.Basis != f.Basis() || s.Boot != f.Clock.BootID || s.Plan != planHash(entry) {
 		return store.Trace{}, errors.New("trace start does not fit its frame")
@@ -430,12 +518,12 @@ func open(c *checked, entry *statement.Channel, epoch uint64, last store.Trace, 
 		if err != nil {
 			return store.Trace{}, err
 		}
-		// A broken trace grew by blocks that the card lost; that is on record.
-		same := s.PrevSize == h.Size && s.PrevRoot == h.Root
-		if s.PrevStart != h.Start || !same && !(last.Broken && s.PrevSize > h.Size) {
+		same := s.PrevStart == h.Start && s.PrevSize == h.Size && s.PrevRoot == h.Root
+		later := s.PrevSize > 0 && (s.PrevStart != h.Start || s.PrevSize > h.Size)
+		if !same && !(lost && later) {
 			return store.Trace{}, fmt.Errorf("trace names one of size %d before it, stored is one of size %d", s.PrevSize, h.Size)
 		}
-	} else if s.PrevSize != 0 {
+	} else if s.PrevSize != 0 && !lost {
 		return store.Trace{}, errors.New("trace names one before it that is not known")
 	}
 	return store.Trace{KeyID: c.d.Statement.Header.KeyID, Channel: s.Channel, Start: s, Entry: entry,

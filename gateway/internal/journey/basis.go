@@ -18,7 +18,7 @@ import (
 func (b *builder) basis(plans map[statement.Hash]bool) error {
 	signers := maps.Clone(b.listed)
 	for index, f := range b.frames {
-		if b.d.Has(passport.Place{Index: index}) {
+		if b.d.Has(b.at(index)) {
 			signers[f.Statement.Header.KeyID] = true
 		}
 	}
@@ -29,11 +29,11 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 			return err
 		}
 		if kind == statement.KindKeyStatus { // the newest alone: each says all
-			rows = slices.DeleteFunc(rows, func(r store.Statement) bool { return r.Index >= b.anchor.Size })
+			rows = slices.DeleteFunc(rows, func(r store.Statement) bool { return r.Index >= b.limit })
 			rows = rows[max(0, len(rows)-1):]
 		}
 		for _, row := range rows {
-			if row.Index >= b.anchor.Size || kind == statement.KindPlan && !plans[row.ID] {
+			if row.Index >= b.limit || kind == statement.KindPlan && !plans[row.ID] {
 				continue
 			}
 			if kind == statement.KindErasure && erasures == b.maxErasures() {
@@ -46,7 +46,7 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 					erasures++
 				}
 				signers[row.KeyID] = true
-				b.d.Add(passport.Place{Index: row.Index}, row.Data)
+				b.d.Add(b.at(row.Index), row.Data)
 			}
 		}
 	}
@@ -65,8 +65,8 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 		if err != nil {
 			return err
 		}
-		if row.Index < b.anchor.Size && signers[id.Key.ID()] {
-			b.d.Add(passport.Place{Index: row.Index}, row.Data)
+		if row.Index < b.limit && signers[id.Key.ID()] {
+			b.d.Add(b.at(row.Index), row.Data)
 			if id.Replaces != nil {
 				signers[*id.Replaces] = true
 			}
@@ -105,9 +105,12 @@ func (b *builder) wanted(kind statement.Kind, data []byte) (bool, error) {
 	return true, nil
 }
 
-// maxOlder bounds the older checkpoints that a passport shows, as its format
-// does.
-const maxOlder = 128
+// maxOlder bounds the older checkpoints that a passport shows of a ledger, and
+// maxLedgers the ledgers, as its format does.
+const (
+	maxOlder   = 128
+	maxLedgers = 8
+)
 
 // checkpoint shows an older anchored checkpoint, found as the arguments say.
 func (b *builder) checkpoint(a store.Anchor, err error) error {
@@ -116,33 +119,78 @@ func (b *builder) checkpoint(a store.Anchor, err error) error {
 	} else if err != nil {
 		return err
 	}
-	if a.Origin == b.anchor.Origin && a.Size > 0 && a.Size < b.anchor.Size && len(b.older) < maxOlder {
-		b.older[a.Size] = a
+	n := slices.IndexFunc(b.books, func(k book) bool { return k.origin == a.Origin })
+	if n < 0 {
+		return nil // of a ledger that is not anchored as far as its rows go
+	}
+	shown := 0
+	for p := range b.older {
+		if p.book == n {
+			shown++
+		}
+	}
+	if a.Size > 0 && a.Size <= b.books[n].anchor.Size && shown < maxOlder {
+		b.older[place{n, a.Size}] = a
 	}
 	return nil
 }
 
-// ledger proves everything that was added at the anchored size.
-func (b *builder) ledger() (l passport.Ledger, err error) {
-	a := b.anchor
+// covering shows the oldest checkpoint that covers a row.
+func (b *builder) covering(row uint64) error {
+	at := b.at(row)
+	return b.checkpoint(b.c.store.AnchorCovering(b.ctx, b.books[at.Ledger].origin, at.Index))
+}
+
+// ledgers proves everything that was added, in each ledger that has some of it or a
+// checkpoint that bounds a time, at its newest anchored size.
+func (b *builder) ledgers() (out []passport.Ledger, err error) {
+	var also []uint64
+	for p := range b.older {
+		also = append(also, uint64(p.book))
+	}
+	used := b.d.Ledgers()
+	if all := append(used, also...); len(slices.Compact(slices.Sorted(slices.Values(all)))) > maxLedgers {
+		also = nil // a bound less, rather than no passport
+	}
+	if len(used) > maxLedgers {
+		return nil, fmt.Errorf("its statements are in %d ledgers, a passport takes %d", len(used), maxLedgers)
+	}
+	for n, was := range b.d.Compact(also...) {
+		l, err := b.ledger(int(was), uint64(n))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// ledger proves what is of one ledger; n is its number in the passport.
+func (b *builder) ledger(was int, n uint64) (l passport.Ledger, err error) {
+	a := b.books[was].anchor
 	l.Newest = b.anchored(a)
 	if l.Signature, err = b.c.signer.SignRoot(a.Origin, time.UnixMilli(a.Time).Unix(), a.Root); err != nil {
 		return l, err
 	}
 	var sizes []uint64
-	for size := range b.older {
-		sizes = append(sizes, size)
+	for p := range b.older {
+		if p.book == was && p.size < a.Size {
+			sizes = append(sizes, p.size)
+		}
 	}
 	slices.Sort(sizes)
 	for _, size := range sizes {
-		l.Older = append(l.Older, b.anchored(b.older[size]))
+		l.Older = append(l.Older, b.anchored(b.older[place{was, size}]))
 	}
-	indexes := b.d.Indexes(0)
-	trees, err := b.subtrees(indexes, sizes)
+	indexes := b.d.Indexes(n)
+	trees, err := b.subtrees(a, indexes, sizes)
 	if err != nil {
 		return l, err
 	}
 	l.Proof, err = statement.ProveMulti(a.Size, indexes, sizes, func(lo, hi uint64) (statement.Hash, error) {
+		if lo == 0 && hi == a.Size {
+			return a.Root, nil // of nothing but the root there is nothing to prove
+		}
 		h, ok := trees[[2]uint64{lo, hi}]
 		if !ok {
 			return h, fmt.Errorf("no inclusion proof has the hash of entries [%d, %d)", lo, hi)
@@ -155,7 +203,7 @@ func (b *builder) ledger() (l passport.Ledger, err error) {
 // subtrees collects the hashes that a multi-proof lists from inclusion proofs: a
 // subtree beside an index is in that entry's proof, one beside an older size m
 // in that of entry m−1 or m.
-func (b *builder) subtrees(indexes, sizes []uint64) (map[[2]uint64]statement.Hash, error) {
+func (b *builder) subtrees(a store.Anchor, indexes, sizes []uint64) (map[[2]uint64]statement.Hash, error) {
 	wanted := slices.Clone(indexes)
 	for _, m := range sizes {
 		wanted = append(wanted, m-1, m)
@@ -163,7 +211,7 @@ func (b *builder) subtrees(indexes, sizes []uint64) (map[[2]uint64]statement.Has
 	slices.Sort(wanted)
 	out := map[[2]uint64]statement.Hash{}
 	for _, index := range slices.Compact(wanted) {
-		path, err := b.c.ledger.Inclusion(b.ctx, index, b.anchor.Size)
+		path, err := b.c.ledger.Inclusion(b.ctx, a.Origin, index, a.Size)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +219,7 @@ func (b *builder) subtrees(indexes, sizes []uint64) (map[[2]uint64]statement.Has
 		for i := range path {
 			copy(hashes[i][:], path[i])
 		}
-		if err := statement.Siblings(index, b.anchor.Size, hashes, func(lo, hi uint64, h statement.Hash) { out[[2]uint64{lo, hi}] = h }); err != nil {
+		if err := statement.Siblings(index, a.Size, hashes, func(lo, hi uint64, h statement.Hash) { out[[2]uint64{lo, hi}] = h }); err != nil {
 			return nil, err
 		}
 	}

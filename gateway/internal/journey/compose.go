@@ -16,14 +16,30 @@ import (
 type builder struct {
 	c      *Composer
 	ctx    context.Context
-	anchor store.Anchor
+	books  []book // by the number that places have while the passport is in the making
+	limit  uint64 // rows below are anchored
 	audit  bool
 	d      passport.Draft
 	plans  map[statement.Hash]sitePlan
-	frames map[uint64]*store.Delivery     // by ledger index
+	frames map[uint64]*store.Delivery     // by row
 	listed map[statement.Hash]bool        // keys whose channels the plans in force list
-	older  map[uint64]store.Anchor        // by size: those that cover a head or bound a time
+	older  map[place]store.Anchor         // those that cover a head or bound a time
 	shown  map[statement.Hash][][2]uint64 // blocks [a, b) that trails are of, by their traces' starts
+}
+
+// place is a ledger, by its place in books, and a size of it.
+type place struct {
+	book int
+	size uint64
+}
+
+// at is the place of a row, which is below limit.
+func (b *builder) at(row uint64) passport.Place {
+	n := len(b.books) - 1
+	for n > 0 && b.books[n].first > row {
+		n--
+	}
+	return passport.Place{Ledger: uint64(n), Index: row - b.books[n].first}
 }
 
 // sitePlan is a plan and who signed it.
@@ -62,11 +78,11 @@ func (b *builder) compose(sightings []store.Sighting) (*passport.Passport, error
 	if err := b.basis(used); err != nil {
 		return nil, err
 	}
-	ledger, err := b.ledger()
+	ledgers, err := b.ledgers()
 	if err != nil {
 		return nil, err
 	}
-	return b.d.Finish(ledger)
+	return b.d.Finish(ledgers...)
 }
 
 // reRead is how long a tag may be out of sight of an antenna by the strictest of
@@ -121,7 +137,7 @@ func (b *builder) stays(sightings []store.Sighting, used map[statement.Hash]bool
 	return stays, nil
 }
 
-// sitePlans are all plans at the anchored size.
+// sitePlans are all plans that are anchored.
 func (b *builder) sitePlans() (map[statement.Hash]sitePlan, error) {
 	rows, err := b.c.store.Kind(b.ctx, statement.KindPlan)
 	if err != nil {
@@ -137,7 +153,7 @@ func (b *builder) sitePlans() (map[statement.Hash]sitePlan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if row.Index < b.anchor.Size {
+		if row.Index < b.limit {
 			out[row.ID] = sitePlan{p, s.Header.Issuer}
 		}
 	}
@@ -152,7 +168,7 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 	}
 	traces = slices.DeleteFunc(traces, func(t store.Trace) bool { return t.Start.Basis != trace.Wall || t.Start.Plan.IsZero() })
 	for i, t := range traces {
-		from, to, err := b.c.store.Window(b.ctx, t.ID, st.from, st.to, b.anchor.Size)
+		from, to, err := b.c.store.Window(b.ctx, t.ID, st.from, st.to, b.limit)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // not anchored yet
 		} else if err != nil {
@@ -173,7 +189,7 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 			if err != nil {
 				return err
 			}
-			if err := b.checkpoint(b.c.store.AnchorCovering(b.ctx, l.Index)); err != nil {
+			if err := b.covering(l.Index); err != nil {
 				return err
 			}
 			cuts, marks = append(cuts, l.N+1), append(marks, m)
@@ -207,13 +223,13 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 // the stay it is the trace's last.
 func (b *builder) last(t store.Trace, to store.Leaf, st stay, newest bool) (store.Leaf, error) {
 	if !newest {
-		return b.c.store.LastLeaf(b.ctx, t.ID, b.anchor.Size)
+		return b.c.store.LastLeaf(b.ctx, t.ID, b.limit)
 	}
 	f, err := b.frame(to.Index)
 	if err != nil || f.Frame.Span[1] >= st.to {
 		return to, err
 	}
-	next, err := b.c.store.FirstLeaf(b.ctx, t.ID, to.T1, b.anchor.Size)
+	next, err := b.c.store.FirstLeaf(b.ctx, t.ID, to.T1, b.limit)
 	if errors.Is(err, store.ErrNotFound) {
 		return to, nil
 	}
@@ -229,7 +245,7 @@ func (b *builder) heads(t store.Trace, from, last store.Leaf, st stay) (out []st
 	}
 	for l := from; l.N < last.N; {
 		out = append(out, l)
-		next, err := b.c.store.FirstLeaf(b.ctx, t.ID, max(l.T1, st.from)+every, b.anchor.Size)
+		next, err := b.c.store.FirstLeaf(b.ctx, t.ID, max(l.T1, st.from)+every, b.limit)
 		if errors.Is(err, store.ErrNotFound) {
 			break
 		} else if err != nil {
@@ -296,7 +312,7 @@ func (b *builder) lists(used map[statement.Hash]bool, ch statement.Channel, entr
 	return false
 }
 
-// frame loads a frame of the ledger.
+// frame loads the frame in a row.
 func (b *builder) frame(index uint64) (*store.Delivery, error) {
 	if f, ok := b.frames[index]; ok {
 		return f, nil
@@ -315,7 +331,7 @@ func (b *builder) frame(index uint64) (*store.Delivery, error) {
 
 // record shows one record of a frame.
 func (b *builder) record(index uint64, record int) (passport.Mark, error) {
-	m := passport.Mark{Place: passport.Place{Index: index}, Record: uint64(record)}
+	m := passport.Mark{Place: b.at(index), Record: uint64(record)}
 	f, err := b.frame(index)
 	if err != nil {
 		return m, err

@@ -26,9 +26,9 @@ import (
 // ErrNotYet reports an item that no anchored statement saw.
 var ErrNotYet = errors.New("no anchored record of this item yet")
 
-// A Prover makes inclusion proofs at a size of the ledger.
+// A Prover makes inclusion proofs at a size of one of the ledgers.
 type Prover interface {
-	Inclusion(ctx context.Context, index, size uint64) ([][]byte, error)
+	Inclusion(ctx context.Context, origin string, index, size uint64) ([][]byte, error)
 }
 
 // A Chain proves anchors offline. An error costs a passport the proof, not the
@@ -69,26 +69,61 @@ func (c *Composer) Audit(ctx context.Context, link epc.Link) ([]byte, error) {
 }
 
 func (c *Composer) item(ctx context.Context, link epc.Link, audit bool) ([]byte, error) {
-	anchor, err := c.store.LastAnchor(ctx)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, ErrNotYet
-	} else if err != nil {
+	books, err := c.books(ctx)
+	if err != nil {
 		return nil, err
 	}
-	sightings, err := c.sightings(ctx, link, anchor.Size)
+	if len(books) == 0 {
+		return nil, ErrNotYet
+	}
+	last := books[len(books)-1]
+	sightings, err := c.sightings(ctx, link, last.first+last.anchor.Size)
 	if err != nil {
 		return nil, err
 	}
 	if len(sightings) == 0 {
 		return nil, ErrNotYet
 	}
-	b := &builder{c: c, ctx: ctx, anchor: anchor, audit: audit, frames: map[uint64]*store.Delivery{}, older: map[uint64]store.Anchor{},
+	b := &builder{c: c, ctx: ctx, books: books, limit: last.first + last.anchor.Size, audit: audit, frames: map[uint64]*store.Delivery{}, older: map[place]store.Anchor{},
 		d: passport.Draft{Item: passport.Item{GTIN: link.GTIN, Serial: link.Serial}}}
 	p, err := b.compose(sightings)
 	if err != nil {
 		return nil, fmt.Errorf("composing the passport of %s: %w", link.Path(), err)
 	}
 	return p.Encode()
+}
+
+// A book is one ledger at its newest anchor.
+type book struct {
+	origin string
+	first  uint64 // row of entry 0
+	anchor store.Anchor
+}
+
+// books are the ledgers whose anchors cover the rows from the first one on without
+// a hole, the oldest first.
+func (c *Composer) books(ctx context.Context) (out []book, err error) {
+	shards, err := c.store.Shards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, sh := range shards {
+		b := book{origin: sh.Origin, first: sh.First}
+		b.anchor, err = c.store.LastAnchorOf(ctx, sh.Origin)
+		if errors.Is(err, store.ErrNotFound) {
+			if i+1 < len(shards) && shards[i+1].First == sh.First {
+				continue // nothing was recorded in its time
+			}
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+		if i+1 < len(shards) && sh.First+b.anchor.Size < shards[i+1].First {
+			break // its last rows are not anchored yet
+		}
+	}
+	return out, nil
 }
 
 // sightings are those of every tag that spells the item, by time.

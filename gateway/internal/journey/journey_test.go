@@ -27,9 +27,11 @@ import (
 
 const (
 	origin = "ledger.example.com/acme/2026h1"
-	hour   = int64(3_600_000)
-	start  = int64(1_772_409_600_000)
-	hours  = 24 * 20 // of the journey, a frame each
+	// nextOrigin is the one after.
+	nextOrigin = "ledger.example.com/acme/2026h2"
+	hour       = int64(3_600_000)
+	start      = int64(1_772_409_600_000)
+	hours      = 24 * 20 // of the journey, a frame each
 )
 
 // gate is a gateway of one device in one cold room, with a real store and
@@ -40,7 +42,9 @@ type gate struct {
 	in     *ingest.Ingest
 	keys   map[statement.Role]ed25519.PrivateKey
 	log    ed25519.PrivateKey
-	leaves [][]byte
+	leaves [][]byte // of the current ledger
+	origin string
+	older  map[string][][]byte // leaves of the ledgers before, by origin
 	plan   statement.Hash
 	entry  statement.Channel
 	epoch  uint64
@@ -57,6 +61,7 @@ func newGate(t *testing.T) *gate {
 	g.st, err = store.Open(t.Context(), t.TempDir())
 	g.must(err)
 	t.Cleanup(func() { g.st.Close() })
+	g.shard(origin)
 	ring := statement.NewKeyring("acme/test", g.signer(statement.RoleAuthority).Key())
 	g.in, err = ingest.New(t.Context(), g.st, ring, func() time.Time { return time.UnixMilli(start) }, slog.New(slog.DiscardHandler))
 	g.must(err)
@@ -125,10 +130,11 @@ func nextKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([
 
 // journey lets the device report a frame an hour, in which it sees the item all
 // along; every day ends with an anchor.
-func (g *gate) journey() { g.journeyWith(-1) }
+func (g *gate) journey() { g.journeyWith(-1, -1) }
 
-// journeyWith is journey in which the device has its next key from an hour on.
-func (g *gate) journeyWith(rotation int64) {
+// journeyWith is journey in which the device has its next key from an hour on, and
+// the gateway its next ledger (−1: never).
+func (g *gate) journeyWith(rotation, boundary int64) {
 	tag := Tags(epc.Link{GTIN: "09521234543213", Serial: "1001"})[0]
 	first := trace.Start{Channel: g.entry.Name, Plan: g.entry.Hash()}
 	front := trace.Frontier{Start: first.Hash()}
@@ -136,6 +142,10 @@ func (g *gate) journeyWith(rotation int64) {
 	var after *statement.After
 	var seq uint64
 	for h := range int64(hours) {
+		if h == boundary {
+			g.anchor(1000, start+h*hour) // the last checkpoint of the ledger before
+			g.shard(nextOrigin)
+		}
 		if h == rotation {
 			head, err := front.Head()
 			g.must(err)
@@ -196,28 +206,45 @@ func (g *gate) journeyWith(rotation int64) {
 	}
 }
 
+// shard goes on in a new ledger.
+func (g *gate) shard(origin string) {
+	if g.older == nil {
+		g.older = map[string][][]byte{}
+	}
+	g.older[g.origin] = g.leaves
+	g.origin, g.leaves = origin, nil
+	g.must(g.st.Update(g.t.Context(), func(tx *store.Tx) error {
+		_, err := tx.AddShard(origin)
+		return err
+	}))
+}
+
 // anchor anchors the ledger as it is, in a block of the given height.
 func (g *gate) anchor(height, ms int64) *statement.After {
 	root := statement.RecordsRoot(g.leaves)
 	size := uint64(len(g.leaves))
-	vkey, err := note.NewEd25519VerifierKey(origin, g.log.Public().(ed25519.PublicKey))
+	vkey, err := note.NewEd25519VerifierKey(g.origin, g.log.Public().(ed25519.PublicKey))
 	g.must(err)
 	v, err := note.NewVerifier(vkey)
 	g.must(err)
-	s, err := note.NewSigner(fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", origin, v.KeyHash(), base64.StdEncoding.EncodeToString(append([]byte{1}, g.log.Seed()...))))
+	s, err := note.NewSigner(fmt.Sprintf("PRIVATE+KEY+%s+%08x+%s", g.origin, v.KeyHash(), base64.StdEncoding.EncodeToString(append([]byte{1}, g.log.Seed()...))))
 	g.must(err)
-	text, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: origin, Size: size, Hash: root[:]}.Marshal())}, s)
+	text, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: g.origin, Size: size, Hash: root[:]}.Marshal())}, s)
 	g.must(err)
 	block := sha256.Sum256([]byte{byte(height)})
 	g.must(g.st.Update(g.t.Context(), func(tx *store.Tx) error {
-		return tx.AddAnchor(store.Anchor{Size: size, Origin: origin, Chain: "chain", Root: root, Height: height, Time: ms, Block: block[:], Tx: []byte{1}, Note: text})
+		return tx.AddAnchor(store.Anchor{Size: size, Origin: g.origin, Chain: "chain", Root: root, Height: height, Time: ms, Block: block[:], Tx: []byte{1}, Note: text})
 	}))
-	return &statement.After{Origin: sha256.Sum256([]byte(origin)), Size: size, Root: root, ChainID: "chain", Height: uint64(height), BlockHash: block}
+	return &statement.After{Origin: sha256.Sum256([]byte(g.origin)), Size: size, Root: root, ChainID: "chain", Height: uint64(height), BlockHash: block}
 }
 
 // Inclusion is the ledger's.
-func (g *gate) Inclusion(_ context.Context, index, size uint64) ([][]byte, error) {
-	d, err := statement.Disclose(g.leaves[:size], int(index))
+func (g *gate) Inclusion(_ context.Context, origin string, index, size uint64) ([][]byte, error) {
+	leaves := g.leaves
+	if origin != g.origin {
+		leaves = g.older[origin]
+	}
+	d, err := statement.Disclose(leaves[:size], int(index))
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +265,7 @@ func (g *gate) trust() *passport.Trust {
 	key, err := statement.NewKey(g.log.Public())
 	g.must(err)
 	return &passport.Trust{Version: 1, Audience: "acme/test", Authorities: []statement.PublicKey{{Key: g.signer(statement.RoleAuthority).Key()}},
-		Logs:   []passport.Log{{Origin: origin, Key: statement.PublicKey{Key: key}}},
+		Logs:   []passport.Log{{Origin: origin, Key: statement.PublicKey{Key: key}}, {Origin: nextOrigin, Key: statement.PublicKey{Key: key}}},
 		Chains: []passport.Chain{{ID: "chain", Kind: passport.Comet, Validators: 1}}}
 }
 
@@ -281,7 +308,7 @@ func TestRotatedJourney(t *testing.T) {
 	for _, rotation := range []int64{240, hours - 1} {
 		g := newGate(t)
 		old := g.entry.Device
-		g.journeyWith(rotation)
+		g.journeyWith(rotation, -1)
 		for _, audit := range []bool{false, true} {
 			make, verify := g.composer(nil).Item, passport.Verify
 			if audit {

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,18 +43,24 @@ var ErrAhead = errors.New("a device has verified more of the ledger than there i
 
 // Options say what to recover.
 type Options struct {
-	Store      *store.Store
-	Ledger     Ledger
-	Size       uint64               // entries of the ledger
-	Origin     string               // of the ledger
-	Checkpoint statement.Checkpoint // newest one published, zero: none
-	Anchored   []uint64             // newest anchored sizes, which devices were told of
-	Ingest     *ingest.Ingest
-	Audience   string
-	Restored   bool // the whole folder was put back: every device must be heard
+	Store    *store.Store
+	Books    []Book // the oldest first; each begins where the one before it ends
+	Ingest   *ingest.Ingest
+	Audience string
+	Restored bool // the whole folder was put back: every device must be heard
 
 	Post func(ctx context.Context, kid statement.Hash, message []byte) error // to a device, at best effort
 	Log  *slog.Logger
+}
+
+// A Book is one ledger of half a year.
+type Book struct {
+	Ledger
+	Origin     string
+	First      uint64               // row of its entry 0
+	Size       uint64               // entries
+	Checkpoint statement.Checkpoint // newest one published, zero: none
+	Anchored   []uint64             // newest anchored sizes, which devices were told of
 }
 
 // hearing is how long a device is listened to before it is asked to send again:
@@ -64,14 +71,28 @@ const hearing = 3 * time.Second
 type Recovery struct {
 	o Options
 
-	mu      sync.Mutex                              // held for a whole step: statements have an order
-	next    uint64                                  // rows that are there
-	missing map[statement.Hash]uint64               // entries of rows that are not, and their index
-	held    map[uint64]held                         // what came, and an earlier row is missing
-	heard   map[statement.Hash]time.Time            // when a device was first heard
-	seen    map[statement.Hash]uint64               // ledger size that a device has verified
-	silent  map[statement.Hash]bool                 // devices that must be heard
-	owed    map[statement.Hash][]statement.Included // receipts without their paths
+	mu      sync.Mutex                   // held for a whole step: statements have an order
+	size    uint64                       // rows that the ledgers have
+	next    uint64                       // rows that are there
+	missing map[statement.Hash]uint64    // entries of rows that are not, and their row
+	held    map[uint64]held              // what came, and an earlier row is missing
+	heard   map[statement.Hash]time.Time // when a device was first heard
+	seen    map[listener]uint64          // size of a ledger that a device has verified
+	silent  map[statement.Hash]bool      // devices that must be heard
+	owed    map[listener][]owed          // receipts without their paths
+}
+
+// listener is a device and the number of a ledger.
+type listener struct {
+	kid  statement.Hash
+	book int
+}
+
+// owed is a receipt to send, and the size that its frame says the device had
+// verified of the same ledger.
+type owed struct {
+	statement.Included
+	verified uint64
 }
 
 // held is a frame as it came, or another statement.
@@ -85,17 +106,25 @@ type held struct {
 // frames, from files.
 func New(ctx context.Context, o Options, others []*statement.Statement) (*Recovery, error) {
 	r := &Recovery{o: o, missing: map[statement.Hash]uint64{}, held: map[uint64]held{}, heard: map[statement.Hash]time.Time{},
-		seen: map[statement.Hash]uint64{}, silent: map[statement.Hash]bool{}, owed: map[statement.Hash][]statement.Included{}}
+		seen: map[listener]uint64{}, silent: map[statement.Hash]bool{}, owed: map[listener][]owed{}}
+	for i, b := range o.Books {
+		if b.First != r.size && i > 0 {
+			return nil, fmt.Errorf("ledger %s begins at row %d, the one before it ends at %d", b.Origin, b.First, r.size)
+		}
+		r.size = b.First + b.Size
+	}
 	var err error
 	if r.next, err = o.Store.Count(ctx); err != nil {
 		return nil, err
 	}
-	for i := r.next; i < o.Size; i++ {
-		e, err := o.Ledger.Entry(ctx, i)
-		if err != nil {
-			return nil, err
+	for _, b := range o.Books {
+		for i := max(r.next, b.First); i < b.First+b.Size; i++ {
+			e, err := b.Entry(ctx, i-b.First)
+			if err != nil {
+				return nil, err
+			}
+			r.missing[e] = i
 		}
-		r.missing[e] = i
 	}
 	if o.Restored {
 		if err := r.expect(ctx); err != nil {
@@ -156,7 +185,7 @@ func (r *Recovery) identities(ctx context.Context) (out []*statement.Identity, e
 func (r *Recovery) Done() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.next >= r.o.Size && len(r.silent) == 0
+	return r.next >= r.size && len(r.silent) == 0
 }
 
 // Status says in words what is missing, and where it would come from.
@@ -164,9 +193,9 @@ func (r *Recovery) Status() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var s string
-	if r.next < r.o.Size {
+	if r.next < r.size {
 		s = fmt.Sprintf("the ledger has %d entries, the store the first %d; of the rest %d came and wait, %d are missing; the next is entry %d",
-			r.o.Size, r.next, len(r.held), len(r.missing)-len(r.held), r.next)
+			r.size, r.next, len(r.held), len(r.missing)-len(r.held), r.next)
 	}
 	for kid := range r.silent {
 		if s != "" {
@@ -177,7 +206,7 @@ func (r *Recovery) Status() string {
 	return s
 }
 
-// Missing are the ledger indexes that nobody brought yet, at most limit, in no
+// Missing are the rows that nobody brought yet, at most limit, in no
 // order.
 func (r *Recovery) Missing(limit int) (out []uint64) {
 	r.mu.Lock()
@@ -231,12 +260,16 @@ func (r *Recovery) take(ctx context.Context, m ingest.Message) error {
 	if missing {
 		r.held[i] = held{kid: m.KeyID, frame: m.Data}
 	}
-	if a := d.Frame.After; a != nil && a.Origin == sha256.Sum256([]byte(r.o.Origin)) {
-		if a.Size > r.o.Size {
+	if n, size, ok := r.verified(d.Frame); ok {
+		if b := r.o.Books[n]; size > b.Size {
 			return fmt.Errorf("%w: device %s has verified %d entries, there are %d\n"+
-				"hint: put back a newer ledger folder; what is here must never sign for %s again", ErrAhead, m.KeyID, a.Size, r.o.Size, r.o.Origin)
+				"hint: put back a newer ledger folder; what is here must never sign for %s again", ErrAhead, m.KeyID, size, b.Size, b.Origin)
 		}
-		r.seen[m.KeyID] = max(r.seen[m.KeyID], a.Size)
+		who := listener{m.KeyID, n}
+		r.seen[who] = max(r.seen[who], size)
+	} else if newer, ok := r.later(d.Frame); ok {
+		return fmt.Errorf("%w: device %s has verified entries of %s, which is not here\n"+
+			"hint: put back a newer folder; what is here must never sign again", ErrAhead, m.KeyID, newer)
 	}
 	if !missing { // a new one, whose device has said now what it knows, or one that is stored
 		delete(r.silent, m.KeyID)
@@ -250,15 +283,48 @@ func (r *Recovery) take(ctx context.Context, m ingest.Message) error {
 	return nil
 }
 
+// verified is the ledger and the size that a frame names.
+func (r *Recovery) verified(f *statement.Frame) (book int, size uint64, ok bool) {
+	if f.After == nil {
+		return 0, 0, false
+	}
+	for n, b := range r.o.Books {
+		if f.After.Origin == sha256.Sum256([]byte(b.Origin)) {
+			return n, f.After.Size, true
+		}
+	}
+	return 0, 0, false
+}
+
+// later is the ledger that a frame names, if it comes after all that are here.
+func (r *Recovery) later(f *statement.Frame) (string, bool) {
+	if f.After == nil || len(r.o.Books) == 0 {
+		return "", false
+	}
+	return statement.OriginOf(r.o.Books[len(r.o.Books)-1].Origin, f.After.Origin)
+}
+
 func (r *Recovery) owe(kid statement.Hash, row store.Statement) {
-	if row.Index < r.o.Checkpoint.Size {
-		r.owed[kid] = append(r.owed[kid], statement.Included{Seq: row.Seq, ID: row.ID, Index: row.Index})
+	for n, b := range r.o.Books {
+		if row.Index < b.First || row.Index >= b.First+b.Checkpoint.Size {
+			continue
+		}
+		o := owed{Included: statement.Included{Seq: row.Seq, ID: row.ID, Index: row.Index - b.First}}
+		if s, err := statement.Parse(row.Data); err == nil {
+			if f, err := s.Frame(); err == nil {
+				if of, size, ok := r.verified(f); ok && of == n {
+					o.verified = size
+				}
+			}
+		}
+		who := listener{kid, n}
+		r.owed[who] = append(r.owed[who], o)
 	}
 }
 
 // fill stores what came, in the ledger's order, as far as it goes.
 func (r *Recovery) fill(ctx context.Context) error {
-	for r.next < r.o.Size {
+	for r.next < r.size {
 		h, ok := r.held[r.next]
 		if !ok {
 			return nil
@@ -268,7 +334,7 @@ func (r *Recovery) fill(ctx context.Context) error {
 			return fmt.Errorf("entry %d of the ledger cannot be stored again: %w", before, err)
 		}
 		// A frame after a loss on the card waits for the one that declares it.
-		for i := before + 1; r.next == before && i < r.o.Size; i++ {
+		for i := before + 1; r.next == before && i < r.size; i++ {
 			if later, ok := r.held[i]; ok && later.frame != nil && later.kid == h.kid {
 				if err := r.store(ctx, later); err != nil {
 					return fmt.Errorf("entry %d of the ledger cannot be stored again: %w", i, err)
@@ -317,50 +383,63 @@ func (r *Recovery) store(ctx context.Context, h held) error {
 	return nil
 }
 
-// maxIncluded bounds one receipts message well below the message limit.
-const maxIncluded = 100
+// Bounds of one receipts message: well below the message limit, and what a device
+// takes of consistency proofs.
+const (
+	maxIncluded = 100
+	maxProofs   = 8
+)
 
-// receipts sends what is owed under the checkpoint that was signed before.
+// receipts sends what is owed under the checkpoints that were signed before, of the
+// older ledger first.
 func (r *Recovery) receipts(ctx context.Context) error {
-	for kid, owed := range r.owed {
-		proofs, err := r.consistency(ctx, kid)
-		if err != nil {
-			return err
-		}
-		for len(owed) > 0 {
-			some := owed[:min(len(owed), maxIncluded)]
-			owed = owed[len(some):]
-			for i := range some {
-				if some[i].Path, err = hashes(r.o.Ledger.Inclusion(ctx, some[i].Index, r.o.Checkpoint.Size)); err != nil {
+	for n, b := range r.o.Books {
+		for who, all := range r.owed {
+			if who.book != n {
+				continue
+			}
+			for len(all) > 0 {
+				// The sizes that frames name are for a device that is in a later ledger.
+				from := []uint64{r.seen[who]}
+				msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: b.Checkpoint.Note}
+				for len(all) > 0 && len(msg.Included) < maxIncluded && len(from) <= maxProofs-3 {
+					o := all[0]
+					var err error
+					if o.Path, err = hashes(b.Inclusion(ctx, o.Index, b.Checkpoint.Size)); err != nil {
+						return err
+					}
+					if n+1 < len(r.o.Books) && !slices.Contains(from, o.verified) {
+						from = append(from, o.verified)
+					}
+					msg.Included, all = append(msg.Included, o.Included), all[1:]
+				}
+				var err error
+				if msg.Consistency, err = b.consistency(ctx, from); err != nil {
 					return err
 				}
+				if err := r.o.Post(ctx, who.kid, dcbor.MustMarshal(msg)); err != nil {
+					r.o.Log.Warn("receipts not sent", "device", who.kid.String()[:16], "err", err)
+				}
 			}
-			if err := r.o.Post(ctx, kid, dcbor.MustMarshal(statement.Receipts{Type: statement.DownReceipts, Checkpoint: r.o.Checkpoint.Note,
-				Consistency: proofs, Included: some})); err != nil {
-				r.o.Log.Warn("receipts not sent", "device", kid.String()[:16], "err", err)
-			}
+			delete(r.owed, who)
 		}
-		delete(r.owed, kid)
 	}
 	return nil
 }
 
-// maxProofs is how many sizes a receipts message may prove consistency from.
-const maxProofs = 8
-
 // consistency leads to the checkpoint from each size that the device may have
 // verified last.
-func (r *Recovery) consistency(ctx context.Context, kid statement.Hash) (out []statement.Consistency, err error) {
-	size := r.o.Checkpoint.Size
+func (b Book) consistency(ctx context.Context, from []uint64) (out []statement.Consistency, err error) {
+	size := b.Checkpoint.Size
 	done := map[uint64]bool{}
-	for _, old := range append([]uint64{r.seen[kid], size, 0}, r.o.Anchored...) {
+	for _, old := range append(append(from[:len(from):len(from)], size, 0), b.Anchored...) {
 		if old > size || done[old] || len(out) == maxProofs {
 			continue
 		}
 		done[old] = true
 		c := statement.Consistency{OldSize: old}
 		if old > 0 && old < size {
-			if c.Path, err = hashes(r.o.Ledger.Consistency(ctx, old, size)); err != nil {
+			if c.Path, err = hashes(b.Consistency(ctx, old, size)); err != nil {
 				return nil, err
 			}
 		}
@@ -382,7 +461,7 @@ func hashes(path [][]byte, err error) ([]statement.Hash, error) {
 func (r *Recovery) Ask(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.next >= r.o.Size {
+	if r.next >= r.size {
 		return nil
 	}
 	heads, err := r.o.Store.Heads(ctx)

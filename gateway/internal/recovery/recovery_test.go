@@ -96,7 +96,7 @@ func TestFedAgain(t *testing.T) {
 	if err != nil || len(others) != 1 {
 		t.Fatal(others, err)
 	}
-	r, err := New(t.Context(), Options{Store: st, Ledger: entries, Size: 4, Origin: origin, Ingest: in, Audience: audience, Log: quiet,
+	r, err := New(t.Context(), Options{Store: st, Books: []Book{{Ledger: entries, Size: 4, Origin: origin}}, Ingest: in, Audience: audience, Log: quiet,
 		Post: func(context.Context, statement.Hash, []byte) error { return nil }}, others)
 	if err != nil {
 		t.Fatal(err)

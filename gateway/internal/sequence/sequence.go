@@ -1,10 +1,8 @@
-// Package sequence moves stored statements into the ledger, in the store's
-// order, and tells devices which of theirs are in.
+// Package sequence moves stored statements into the ledgers, in the store's order,
+// and tells devices which of theirs are in.
 //
-// Row n of the store is entry n of the ledger. What the ledger signs is computed
-// from stored bytes, not from a stored hash. A crash between store and ledger is
-// healed at the next start by comparing the two; a store that is behind its
-// ledger, or differs from it, refuses to go on.
+// A crash between store and ledger is healed at the next start by comparing the
+// two; a store that is behind its ledgers, or differs from them, refuses to go on.
 package sequence
 
 import (
@@ -16,127 +14,65 @@ import (
 	"sync"
 	"time"
 
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/dcbor"
 	"trailmark/statement"
 )
 
-// A Ledger is one append-only tree with signed checkpoints. What Append returned
-// nil for is on disk.
-type Ledger interface {
-	Append(ctx context.Context, entries [][32]byte) (first uint64, err error)
-	Size(ctx context.Context) (uint64, error)
-	Entry(ctx context.Context, index uint64) ([32]byte, error)
-	Prover
-}
-
-// A Prover waits for checkpoints and makes RFC 9162 proofs at a size.
-type Prover interface {
-	Await(ctx context.Context, index uint64) (checkpoint []byte, size uint64, err error)
-	Inclusion(ctx context.Context, index, size uint64) ([][]byte, error)
-	Consistency(ctx context.Context, first, second uint64) ([][]byte, error)
-}
-
 // A Post sends a message to a device, at best effort.
 type Post func(ctx context.Context, kid statement.Hash, message []byte) error
 
-const batch = 512
+// rollEvery is how often the sequencer looks whether the half-year is over.
+const rollEvery = time.Second
 
-// A Sequencer owns the ledger's order.
+// A Sequencer owns the ledgers' order.
 type Sequencer struct {
 	store  *store.Store
-	ledger Ledger
+	shelf  *shard.Shelf
 	post   Post
 	log    *slog.Logger
 	wake   chan struct{}
+	rolled chan struct{} // gets one when a new ledger has begun
 
 	mu   sync.Mutex
-	owed map[statement.Hash]map[uint64]bool // ledger indexes to send receipts for; guarded by mu
-	news *anchored                          // to tell every device; guarded by mu
+	owed map[statement.Hash]map[uint64]bool // rows to send receipts for; guarded by mu
+	news []anchored                         // to tell every device, of a ledger each; guarded by mu
 
-	// told is the ledger size that a device was last told of; it belongs to the
+	// told is the size that a device was last told of a ledger; it belongs to the
 	// goroutine that runs Run.
-	told map[statement.Hash]uint64
+	told map[listener]uint64
 }
 
-// New compares the store with the ledger and brings the ledger up to date.
-func New(ctx context.Context, st *store.Store, l Ledger, post Post, log *slog.Logger) (*Sequencer, error) {
-	s := &Sequencer{store: st, ledger: l, post: post, log: log, wake: make(chan struct{}, 1),
-		owed: map[statement.Hash]map[uint64]bool{}, told: map[statement.Hash]uint64{}}
-	size, err := l.Size(ctx)
-	if err != nil {
+// listener is a device and a ledger that it hears of.
+type listener struct {
+	kid  statement.Hash
+	book int
+}
+
+// New brings the ledgers up to date with the store.
+func New(ctx context.Context, st *store.Store, shelf *shard.Shelf, post Post, log *slog.Logger) (*Sequencer, error) {
+	s := &Sequencer{store: st, shelf: shelf, post: post, log: log, wake: make(chan struct{}, 1), rolled: make(chan struct{}, 1),
+		owed: map[statement.Hash]map[uint64]bool{}, told: map[listener]uint64{}}
+	if _, err := shelf.Roll(ctx); err != nil {
 		return nil, err
 	}
-	rows, err := st.Count(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if size > rows {
-		return nil, fmt.Errorf("ledger has %d entries, but the store only %d statements\nhint: the store was restored from an older backup; restore ledger and store of one time", size, rows)
-	}
-	for from := size - min(size, batch); from < size; {
-		stored, err := st.Statements(ctx, from, int(size-from))
-		if err != nil {
-			return nil, err
-		}
-		if len(stored) == 0 {
-			return nil, fmt.Errorf("statement %d is in the ledger but not in the store", from)
-		}
-		for _, row := range stored {
-			entry, err := l.Entry(ctx, row.Index)
-			if err != nil {
-				return nil, err
-			}
-			if row.Index != from || entry != sha256.Sum256(row.Data) {
-				return nil, fmt.Errorf("stored statement %d is not the ledger's entry %d\nhint: store and ledger are not of one gateway, or a stored byte changed", row.Index, from)
-			}
-			from++
-		}
-	}
-	return s, s.append(ctx)
+	return s, shelf.Append(ctx)
 }
 
-// append puts every stored statement that is not in the ledger yet into it.
-func (s *Sequencer) append(ctx context.Context) error {
-	for {
-		size, err := s.ledger.Size(ctx)
-		if err != nil {
-			return err
-		}
-		rows, err := s.store.Statements(ctx, size, batch)
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		entries := make([][32]byte, len(rows))
-		for i, row := range rows {
-			if row.Index != size+uint64(i) {
-				return fmt.Errorf("stored statement %d where %d belongs", row.Index, size+uint64(i))
-			}
-			entries[i] = sha256.Sum256(row.Data)
-		}
-		first, err := s.ledger.Append(ctx, entries)
-		if err != nil {
-			return err
-		}
-		if first != size {
-			return fmt.Errorf("ledger put statement %d at index %d", size, first)
-		}
-		if len(rows) < batch {
-			return nil
-		}
-	}
-}
+// Rolled tells when a new ledger has begun.
+func (s *Sequencer) Rolled() <-chan struct{} { return s.rolled }
 
-// Owe asks for receipts to be sent to a device, and wakes the sequencer. It is
+// Owe asks for receipts of rows to be sent to a device, and wakes the sequencer. It is
 // safe for concurrent use.
-func (s *Sequencer) Owe(kid statement.Hash, indexes ...uint64) {
+func (s *Sequencer) Owe(kid statement.Hash, rows ...uint64) {
 	s.mu.Lock()
 	m := s.owed[kid]
 	if m == nil {
 		m = map[uint64]bool{}
 		s.owed[kid] = m
 	}
-	for _, i := range indexes {
+	for _, i := range rows {
 		m[i] = true
 	}
 	s.mu.Unlock()
@@ -153,17 +89,23 @@ func (s *Sequencer) Wake() {
 
 // Run appends and sends receipts until ctx ends or the ledger fails.
 func (s *Sequencer) Run(ctx context.Context) error {
+	tick := time.NewTicker(rollEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-tick.C:
 		case <-s.wake:
 		}
 		// What is owed is taken first: it is in the store already, so the append
 		// puts it into the ledger. The other way round a statement stored between
 		// the two would be waited for and never come.
 		owed := s.take()
-		err := s.append(ctx)
+		err := s.roll(ctx)
+		if err == nil {
+			err = s.shelf.Append(ctx)
+		}
 		if err == nil {
 			err = s.receipts(ctx, owed)
 		}
@@ -179,19 +121,37 @@ func (s *Sequencer) Run(ctx context.Context) error {
 	}
 }
 
+func (s *Sequencer) roll(ctx context.Context) error {
+	rolled, err := s.shelf.Roll(ctx)
+	if rolled {
+		select {
+		case s.rolled <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}
+
 // anchored is a checkpoint on the chain and the message that says where.
 type anchored struct {
-	note  []byte
-	size  uint64
-	final []byte
+	origin string
+	note   []byte
+	size   uint64
+	final  []byte
 }
 
 // Anchored tells every device of an anchored checkpoint: first the checkpoint
 // with its consistency, so that the device can take the block for a bound of its
 // time, then the block. It is safe for concurrent use.
-func (s *Sequencer) Anchored(note []byte, size uint64, final []byte) {
+func (s *Sequencer) Anchored(origin string, note []byte, size uint64, final []byte) {
 	s.mu.Lock()
-	s.news = &anchored{note, size, final}
+	kept := s.news[:0]
+	for _, n := range s.news { // a newer one of a ledger takes an older one's place
+		if n.origin != origin {
+			kept = append(kept, n)
+		}
+	}
+	s.news = append(kept, anchored{origin, note, size, final})
 	s.mu.Unlock()
 	s.Wake()
 }
@@ -201,23 +161,101 @@ func (s *Sequencer) announce(ctx context.Context) error {
 	news := s.news
 	s.news = nil
 	s.mu.Unlock()
-	if news == nil {
+	if len(news) == 0 {
 		return nil
 	}
 	heads, err := s.store.Heads(ctx)
 	if err != nil {
 		return err
 	}
-	for _, h := range heads {
-		if told := s.told[h.KeyID]; told <= news.size {
-			msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: news.note}
-			if msg.Consistency, err = s.consistency(ctx, h.Checked, told, news.size); err != nil {
+	for _, n := range news {
+		b, ok := s.shelf.Named(n.origin)
+		if !ok {
+			return fmt.Errorf("anchor of %q, which is no ledger here", n.origin)
+		}
+		for _, h := range heads {
+			v, err := s.verified(ctx, h)
+			if err != nil {
 				return err
 			}
-			_ = s.post(ctx, h.KeyID, dcbor.MustMarshal(msg)) // best effort: the next anchor says it again
-			s.told[h.KeyID] = news.size
+			if err := s.closing(ctx, b, h.KeyID, v); err != nil {
+				return err
+			}
+			who := listener{h.KeyID, b.N}
+			if told := s.told[who]; told <= n.size {
+				msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: n.note}
+				if msg.Consistency, err = consistency(ctx, b, n.size, v.in(b), told); err != nil {
+					return err
+				}
+				_ = s.post(ctx, h.KeyID, dcbor.MustMarshal(msg)) // best effort: the next anchor says it again
+				s.told[who] = n.size
+			}
+			_ = s.post(ctx, h.KeyID, n.final)
 		}
-		_ = s.post(ctx, h.KeyID, news.final)
+	}
+	return nil
+}
+
+// verified is the checkpoint that a device's newest frame names.
+type verified struct {
+	origin statement.Hash
+	size   uint64
+}
+
+// in is the size, if it is one of this ledger.
+func (v verified) in(b shard.Book) uint64 {
+	if v.origin != sha256.Sum256([]byte(b.Origin())) {
+		return 0
+	}
+	return v.size
+}
+
+func (s *Sequencer) verified(ctx context.Context, h store.Head) (verified, error) {
+	if books := s.shelf.Books(); len(books) == 1 {
+		return verified{sha256.Sum256([]byte(books[0].Origin())), h.Checked}, nil
+	}
+	row, err := s.store.Statement(ctx, h.Index)
+	if err != nil {
+		return verified{}, err
+	}
+	return named(row)
+}
+
+// named is the checkpoint that a stored frame names.
+func named(row store.Statement) (v verified, err error) {
+	stmt, err := statement.Parse(row.Data)
+	if err != nil {
+		return v, err
+	}
+	f, err := stmt.Frame()
+	if err == nil && f.After != nil {
+		v = verified{f.After.Origin, f.After.Size}
+	}
+	return v, err
+}
+
+// closing tells a device that has last verified an earlier ledger how that one
+// ended, before it hears of the present one: its next checkpoint begins at nothing.
+func (s *Sequencer) closing(ctx context.Context, b shard.Book, kid statement.Hash, v verified) error {
+	if v.size == 0 || v.in(b) > 0 {
+		return nil
+	}
+	for _, old := range s.shelf.Books() {
+		size := old.End - old.First
+		who := listener{kid, old.N}
+		if old.N >= b.N || v.in(old) == 0 || v.size >= size || s.told[who] >= size {
+			continue
+		}
+		note, signed, err := old.Await(ctx, size-1)
+		if err != nil {
+			return err
+		}
+		msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: note}
+		if msg.Consistency, err = consistency(ctx, old, signed, v.size, s.told[who]); err != nil {
+			return err
+		}
+		_ = s.post(ctx, kid, dcbor.MustMarshal(msg)) // best effort; it matters only to who sees two ends
+		s.told[who] = signed
 	}
 	return nil
 }
@@ -230,90 +268,141 @@ func (s *Sequencer) take() map[statement.Hash]map[uint64]bool {
 	return owed
 }
 
-// receipts waits for a checkpoint over everything owed and sends it.
+// receipts waits for checkpoints over everything owed and sends it, of the older
+// ledger first.
 func (s *Sequencer) receipts(ctx context.Context, owed map[statement.Hash]map[uint64]bool) error {
-	var newest uint64
-	for _, m := range owed {
-		for i := range m {
-			newest = max(newest, i)
-		}
-	}
 	if len(owed) == 0 {
 		return nil
 	}
-	wait, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	note, size, err := s.ledger.Await(wait, newest)
-	if err != nil {
-		return err
-	}
-	checked := map[statement.Hash]uint64{}
 	heads, err := s.store.Heads(ctx)
 	if err != nil {
 		return err
 	}
+	known := map[statement.Hash]store.Head{}
 	for _, h := range heads {
-		checked[h.KeyID] = h.Checked
+		known[h.KeyID] = h
 	}
-	for kid, m := range owed {
-		if err := s.send(ctx, kid, m, note, size, checked[kid]); err != nil {
+	for _, b := range s.shelf.Books() {
+		mine := map[statement.Hash][]uint64{}
+		newest, some := uint64(0), false
+		for kid, m := range owed {
+			for row := range m {
+				if row >= b.First && row < b.End {
+					mine[kid] = append(mine[kid], row)
+					newest, some = max(newest, row), true
+				}
+			}
+		}
+		if !some {
+			continue
+		}
+		wait, cancel := context.WithTimeout(ctx, time.Minute)
+		note, size, err := b.Await(wait, b.Index(newest))
+		cancel()
+		if err != nil {
 			return err
+		}
+		for kid, rows := range mine {
+			if err := s.send(ctx, b, known[kid], kid, rows, note, size); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// maxIncluded bounds one receipts message well below the message limit.
-const maxIncluded = 100
+// Bounds of one receipts message: well below the message limit, and what a device
+// takes of consistency proofs.
+const (
+	maxIncluded   = 100
+	maxConsistent = 8
+)
 
-func (s *Sequencer) send(ctx context.Context, kid statement.Hash, indexes map[uint64]bool, note []byte, size, checked uint64) error {
-	msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: note}
+func (s *Sequencer) send(ctx context.Context, b shard.Book, h store.Head, kid statement.Hash, rows []uint64, note []byte, size uint64) error {
+	var v verified
 	var err error
-	if msg.Consistency, err = s.consistency(ctx, checked, s.told[kid], size); err != nil {
-		return err
+	if !h.KeyID.IsZero() {
+		if v, err = s.verified(ctx, h); err != nil {
+			return err
+		}
+		if err := s.closing(ctx, b, kid, v); err != nil {
+			return err
+		}
 	}
-	flush := func() {
+	who := listener{kid, b.N}
+	base := []uint64{v.in(b), s.told[who]}
+	sizes := base
+	var included []statement.Included
+	flush := func() error {
+		msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: note, Included: included}
+		if msg.Consistency, err = consistency(ctx, b, size, sizes...); err != nil {
+			return err
+		}
 		if err := s.post(ctx, kid, dcbor.MustMarshal(msg)); err != nil {
 			s.log.Warn("receipts not sent", "device", kid.String()[:16], "err", err)
 		}
 		// A device that takes the first of these messages has verified size already
 		// when the next arrives; its proof is from size to size.
-		msg.Included = nil
+		included, sizes = nil, base
+		return nil
 	}
-	for i := range indexes {
+	for _, i := range rows {
 		row, err := s.store.Statement(ctx, i)
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		} else if err != nil {
 			return err
 		}
-		path, err := s.ledger.Inclusion(ctx, i, size)
+		if b.End != shard.Open {
+			// A device that has gone on to a later ledger holds this one against what the
+			// frame itself names.
+			n, err := named(row)
+			if err != nil {
+				return err
+			}
+			if of := n.in(b); of > 0 && !hasSize(sizes, of) {
+				if len(sizes)+2 == maxConsistent { // besides 0 and size
+					if err := flush(); err != nil {
+						return err
+					}
+				}
+				sizes = append(sizes[:len(sizes):len(sizes)], of)
+			}
+		}
+		path, err := b.Inclusion(ctx, b.Index(i), size)
 		if err != nil {
 			return err
 		}
-		msg.Included = append(msg.Included, statement.Included{Seq: row.Seq, ID: row.ID, Index: i, Path: hashes(path)})
-		if len(msg.Included) == maxIncluded {
-			flush()
+		included = append(included, statement.Included{Seq: row.Seq, ID: row.ID, Index: b.Index(i), Path: hashes(path)})
+		if len(included) == maxIncluded {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
 	}
-	if len(msg.Included) > 0 {
-		flush()
+	if len(included) > 0 {
+		if err := flush(); err != nil {
+			return err
+		}
 	}
-	s.told[kid] = size
+	s.told[who] = size
 	return nil
 }
 
-// consistency leads to size from each size that a device may have verified last:
-// the one its newest frame names, the one it was last told, and size itself.
-func (s *Sequencer) consistency(ctx context.Context, checked, told, size uint64) ([]statement.Consistency, error) {
+// consistency leads to size from each size of the ledger that a device may have
+// verified last, from size itself, and from nothing, as for one that has verified
+// none of this ledger.
+func consistency(ctx context.Context, b shard.Book, size uint64, from ...uint64) ([]statement.Consistency, error) {
 	var out []statement.Consistency
-	for _, old := range []uint64{checked, told, size} {
-		if old > size || hasSize(out, old) {
+	done := map[uint64]bool{}
+	for _, old := range append(from[:len(from):len(from)], size, 0) {
+		if old > size || done[old] {
 			continue
 		}
+		done[old] = true
 		c := statement.Consistency{OldSize: old}
 		if old > 0 && old < size {
-			path, err := s.ledger.Consistency(ctx, old, size)
+			path, err := b.Consistency(ctx, old, size)
 			if err != nil {
 				return nil, err
 			}
@@ -324,9 +413,9 @@ func (s *Sequencer) consistency(ctx context.Context, checked, told, size uint64)
 	return out, nil
 }
 
-func hasSize(cs []statement.Consistency, size uint64) bool {
-	for _, c := range cs {
-		if c.OldSize == size {
+func hasSize(sizes []uint64, size uint64) bool {
+	for _, s := range sizes {
+		if s == size {
 			return true
 		}
 	}

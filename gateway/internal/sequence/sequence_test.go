@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
+	"trailmark/internal/dcbor"
 	"trailmark/statement"
 )
 
@@ -25,7 +27,8 @@ type rig struct {
 	dir    string
 	key    *ledger.Key
 	store  *store.Store
-	ledger *ledger.Ledger
+	shelf  *shard.Shelf // of the last sequencer
+	now    func() time.Time
 	signer *statement.Signer
 
 	mu   sync.Mutex
@@ -35,7 +38,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), got: make(chan struct{}, 1000)}
+	r := &rig{t: t, dir: t.TempDir(), got: make(chan struct{}, 1000), now: func() time.Time { return time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC) }}
 	var err error
 	if r.key, err = ledger.CreateKeyFile(filepath.Join(r.dir, "log.key"), origin); err != nil {
 		t.Fatal(err)
@@ -46,19 +49,14 @@ func newRig(t *testing.T) *rig {
 	if r.store, err = store.Open(t.Context(), r.dir); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.store.Close() })
-	r.openLedger()
+	st := r.store
+	t.Cleanup(func() { st.Close() })
+	t.Cleanup(func() {
+		if r.shelf != nil {
+			r.shelf.Close()
+		}
+	})
 	return r
-}
-
-func (r *rig) openLedger() {
-	r.t.Helper()
-	l, err := ledger.Open(r.t.Context(), ledger.Options{Dir: filepath.Join(r.dir, "ledger"), Key: r.key, CheckpointInterval: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.ledger = l
-	r.t.Cleanup(func() { l.Close() })
 }
 
 func (r *rig) post(_ context.Context, kid statement.Hash, message []byte) error {
@@ -70,11 +68,27 @@ func (r *rig) post(_ context.Context, kid statement.Hash, message []byte) error 
 }
 
 func (r *rig) sequencer() (*Sequencer, error) {
-	return New(r.t.Context(), r.store, r.ledger, r.post, slog.New(slog.DiscardHandler))
+	if r.shelf != nil {
+		if err := r.shelf.Close(); err != nil {
+			r.t.Error(err)
+		}
+	}
+	var err error
+	quiet := slog.New(slog.DiscardHandler)
+	r.shelf, err = shard.New(r.t.Context(), shard.Options{Dir: r.dir, Store: r.store, Signer: r.key.CryptoSigner(), Origin: origin, Now: r.now,
+		CheckpointInterval: 100 * time.Millisecond, Log: quiet})
+	if err != nil {
+		r.shelf = nil
+		return nil, err
+	}
+	return New(r.t.Context(), r.store, r.shelf, r.post, quiet)
 }
 
-// add stores n statements and returns the index of the first.
-func (r *rig) add(n int) (first uint64) {
+// add stores n statements and returns the row of the first.
+func (r *rig) add(n int) (first uint64) { return r.addAfter(n, nil) }
+
+// addAfter is add of frames that name a checkpoint, and that the device's head follows.
+func (r *rig) addAfter(n int, after *statement.After) (first uint64) {
 	r.t.Helper()
 	if err := r.store.Update(r.t.Context(), func(tx *store.Tx) error {
 		next, err := tx.Next()
@@ -83,12 +97,17 @@ func (r *rig) add(n int) (first uint64) {
 		}
 		first = next
 		for i := range uint64(n) {
-			s, err := r.signer.Sign(statement.Header{Issuer: "urn:dev:x", Subject: "0", Audience: "a/b", Kind: statement.KindFrame}, []byte{byte(next + i), byte((next + i) >> 8)})
+			s, err := r.signer.Sign(statement.Header{Issuer: "urn:dev:x", Subject: "0", Audience: "a/b", Kind: statement.KindFrame}, r.frame(next+i, after))
 			if err != nil {
 				return err
 			}
 			if err := tx.AddStatement(store.Statement{Index: next + i, ID: s.ID(), Kind: statement.KindFrame, KeyID: r.signer.Key().ID(), Seq: next + i, Data: s.Bytes()}); err != nil {
 				return err
+			}
+			if after != nil {
+				if err := tx.PutHead(store.Head{KeyID: r.signer.Key().ID(), Seq: next + i, ID: s.ID(), Index: next + i, Checked: after.Size}); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -96,6 +115,12 @@ func (r *rig) add(n int) (first uint64) {
 		r.t.Fatal(err)
 	}
 	return first
+}
+
+// frame is a frame without records.
+func (r *rig) frame(seq uint64, after *statement.After) []byte {
+	return dcbor.MustMarshal(&statement.Frame{Version: 1, Seq: seq, Prev: statement.Hash{1}, After: after, Root: sha256.Sum256(nil),
+		Clock: statement.Clock{Wall: 1_790_000_000_000, Quality: statement.ClockSynchronised}, Span: [2]int64{1_790_000_000_000, 1_790_000_000_000}})
 }
 
 func TestCatchesUpAtStart(t *testing.T) {
@@ -108,7 +133,7 @@ func TestCatchesUpAtStart(t *testing.T) {
 	if _, err := r.sequencer(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := r.ledger.Size(t.Context()); err != nil || n != 603 {
+	if n, err := r.shelf.Size(t.Context()); err != nil || n != 603 {
 		t.Fatalf("ledger has %d entries, want 603 (%v)", n, err)
 	}
 	rows, err := r.store.Statements(t.Context(), 0, 1000)
@@ -116,7 +141,7 @@ func TestCatchesUpAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range rows {
-		if e, err := r.ledger.Entry(t.Context(), row.Index); err != nil || e != sha256.Sum256(row.Data) {
+		if e, err := r.shelf.Current().Entry(t.Context(), row.Index); err != nil || e != sha256.Sum256(row.Data) {
 			t.Fatalf("entry %d is not its statement (%v)", row.Index, err)
 		}
 	}
@@ -138,7 +163,7 @@ func TestRefusesAStoreThatIsNotItsOwn(t *testing.T) {
 	}
 	defer older.Close()
 	r.store = older
-	if _, err := r.sequencer(); err == nil || !strings.Contains(err.Error(), "ledger has 5 entries, but the store only 0") {
+	if _, err := r.sequencer(); err == nil || !strings.Contains(err.Error(), "has 5 entries, but the store only 0") {
 		t.Errorf("a store behind its ledger: %v", err)
 	}
 	// Another gateway's store of the same size.
@@ -148,7 +173,7 @@ func TestRefusesAStoreThatIsNotItsOwn(t *testing.T) {
 	}
 	r.signer = other
 	r.add(5)
-	if _, err := r.sequencer(); err == nil || !strings.Contains(err.Error(), "not the ledger's entry") {
+	if _, err := r.sequencer(); err == nil || !strings.Contains(err.Error(), "is not entry") {
 		t.Errorf("a foreign store: %v", err)
 	}
 	r.store = full

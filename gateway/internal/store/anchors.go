@@ -36,12 +36,19 @@ func (t *Tx) AddAnchor(a Anchor) error {
 		a.Size, a.Origin, a.Chain, a.Root[:], a.Height, a.Time, a.Block, a.Tx, a.Note)
 }
 
-// LastAnchor is the newest anchor.
+// LastAnchor is the newest anchor: of the newest ledger that has one.
 func (s *Store) LastAnchor(ctx context.Context) (Anchor, error) {
-	return first(collect(ctx, s.db, scanAnchor, "SELECT "+anchorColumns+" FROM anchor ORDER BY size DESC LIMIT 1"))
+	return first(collect(ctx, s.db, scanAnchor, "SELECT "+qualified+" FROM anchor a JOIN shard s ON s.origin = a.origin ORDER BY s.n DESC, a.size DESC LIMIT 1"))
 }
 
-// AnchorCovering is the oldest anchor that covers a ledger index.
-func (s *Store) AnchorCovering(ctx context.Context, index uint64) (Anchor, error) {
-	return first(collect(ctx, s.db, scanAnchor, "SELECT "+anchorColumns+" FROM anchor WHERE size > $1 ORDER BY size LIMIT 1", index))
+const qualified = "a.size, a.origin, a.chain, a.root, a.height, a.time, a.block, a.tx, a.note"
+
+// LastAnchorOf is the newest anchor of one ledger.
+func (s *Store) LastAnchorOf(ctx context.Context, origin string) (Anchor, error) {
+	return first(collect(ctx, s.db, scanAnchor, "SELECT "+anchorColumns+" FROM anchor WHERE origin = $1 ORDER BY size DESC LIMIT 1", origin))
+}
+
+// AnchorCovering is the oldest anchor of a ledger that covers its entry index.
+func (s *Store) AnchorCovering(ctx context.Context, origin string, index uint64) (Anchor, error) {
+	return first(collect(ctx, s.db, scanAnchor, "SELECT "+anchorColumns+" FROM anchor WHERE origin = $1 AND size > $2 ORDER BY size LIMIT 1", origin, index))
 }

@@ -17,7 +17,7 @@ const backupPages = 1024
 // backup: the copy is one state of a database that others write meanwhile. It is
 // whole when Backup returns nil; the caller makes it durable.
 func Backup(ctx context.Context, dir, path string, progress func(done, of uint64)) error {
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, File)+"?mode=ro&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", uri(filepath.Join(dir, File))+"?mode=ro&_pragma=busy_timeout(5000)")
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func Backup(ctx context.Context, dir, path string, progress func(done, of uint64
 	err = conn.Raw(func(c any) error {
 		b, err := c.(interface {
 			NewBackup(string) (*sqlite.Backup, error)
-		}).NewBackup("file:" + path)
+		}).NewBackup(uri(path))
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func Backup(ctx context.Context, dir, path string, progress func(done, of uint64
 // settle makes the copy one file: a database in WAL mode is none before its log
 // is merged.
 func settle(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(DELETE)&_pragma=synchronous(FULL)")
+	db, err := sql.Open("sqlite", uri(path)+"?_pragma=journal_mode(DELETE)&_pragma=synchronous(FULL)")
 	if err != nil {
 		return err
 	}
@@ -67,13 +67,32 @@ func settle(ctx context.Context, path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// TrimAnchors removes from the database at path the anchors of more than size
-// entries: a copy of the chain that was made before it lacks them.
-func TrimAnchors(ctx context.Context, path string, size uint64) error {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=synchronous(FULL)")
+// Trim brings the database at path to what was copied of chain and ledgers before
+// it: anchors that the chain's copy lacks are removed, and the heads of ledgers are
+// those that were copied. anchored and signed are by origin; of one that is in
+// neither nothing was copied.
+func Trim(ctx context.Context, path string, anchored map[string]uint64, signed map[string]Shard) (err error) {
+	db, err := sql.Open("sqlite", uri(path)+"?_pragma=synchronous(FULL)")
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "DELETE FROM anchor WHERE size > $1", size)
-	return errors.Join(err, db.Close())
+	s := &Store{db: db}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	shards, err := s.Shards(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *Tx) error {
+		for _, sh := range shards {
+			if err := tx.exec("DELETE FROM anchor WHERE origin = $1 AND size > $2", sh.Origin, anchored[sh.Origin]); err != nil {
+				return err
+			}
+			if head := signed[sh.Origin]; head.Size < sh.Size {
+				if err := tx.exec("UPDATE shard SET size = $1, root = $2 WHERE origin = $3", head.Size, head.Root[:], sh.Origin); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }

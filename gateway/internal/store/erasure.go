@@ -194,7 +194,7 @@ func (t *Tx) Erase(frame uint64, blocks []Block, numbers []uint64) error {
 	return nil
 }
 
-// Statement is the statement at a ledger index, as this transaction sees it.
+// Statement is the statement in a row, as this transaction sees it.
 func (t *Tx) Statement(index uint64) (Statement, error) {
 	return first(collect(t.ctx, t.tx, scanStatement, "SELECT "+statementRead+" FROM statement WHERE idx = $1", index))
 }

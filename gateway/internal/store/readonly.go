@@ -14,7 +14,7 @@ const File = "store.db"
 // in it is changed, also not its schema; it may be the one of a running gateway.
 func OpenReadOnly(ctx context.Context, dir string) (*sql.DB, error) {
 	path := filepath.Join(dir, File)
-	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", uri(path)+"?mode=ro&_pragma=busy_timeout(5000)")
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func OpenReadOnly(ctx context.Context, dir string) (*sql.DB, error) {
 // CreateEmpty makes a database with the present schema and no rows at path, for
 // comparison: it is not made to survive loss of power.
 func CreateEmpty(ctx context.Context, path string) error {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(OFF)&_pragma=synchronous(OFF)")
+	db, err := sql.Open("sqlite", uri(path)+"?_pragma=journal_mode(OFF)&_pragma=synchronous(OFF)")
 	if err != nil {
 		return err
 	}

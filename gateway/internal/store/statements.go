@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"trailmark/statement"
@@ -10,7 +12,7 @@ import (
 
 // A Statement is a stored statement.
 type Statement struct {
-	Index    uint64 // also the ledger index
+	Index    uint64 // row number; a ledger's entries begin at the First of its Shard
 	ID       statement.Hash
 	Kind     statement.Kind
 	KeyID    statement.Hash
@@ -21,6 +23,9 @@ type Statement struct {
 	Extra    []byte // of a frame: see Extra; nil once a record of it was erased
 	kept     []byte // of a frame with erased records
 }
+
+// Entry is the statement's ledger entry, from its stored bytes.
+func (s Statement) Entry() [32]byte { return sha256.Sum256(s.Data) }
 
 // Extra is what a frame's records are made from.
 type Extra struct {
@@ -69,14 +74,22 @@ func (t *Tx) Next() (uint64, error) {
 	return n, err
 }
 
-// AddStatement stores a statement under its Index.
+// ErrTwice reports a frame whose number is taken, or a row that is.
+var ErrTwice = errors.New("stored already")
+
+// AddStatement stores a statement under its Index. One frame has a number of an
+// epoch of a key: a second one, whoever brings it, is refused with ErrTwice.
 func (t *Tx) AddStatement(s Statement) error {
 	seq := int64(-1)
 	if s.Kind == statement.KindFrame {
 		seq = int64(s.Seq)
 	}
-	return t.exec("INSERT INTO statement ("+statementColumns+") VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+	err := t.exec("INSERT INTO statement ("+statementColumns+") VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
 		s.Index, s.ID[:], string(s.Kind), s.KeyID[:], s.Epoch, seq, s.Received, s.Data, s.Extra)
+	if taken(err) {
+		return fmt.Errorf("statement %.8s… as row %d, epoch %d seq %d of key %.8s…: %w", s.ID, s.Index, s.Epoch, seq, s.KeyID, ErrTwice)
+	}
+	return err
 }
 
 // Has reports whether a statement that is not a frame is stored.
@@ -86,18 +99,18 @@ func (t *Tx) Has(id statement.Hash) (bool, error) {
 	return n > 0, err
 }
 
-// Count is the number of statements: the ledger's size once it has caught up.
+// Count is the number of statements: of the ledgers' entries once they have caught up.
 func (s *Store) Count(ctx context.Context) (n uint64, err error) {
 	err = s.db.QueryRowContext(ctx, "SELECT COALESCE(MAX(idx)+1, 0) FROM statement").Scan(&n)
 	return n, err
 }
 
-// Statements are up to limit statements from an index on, in ledger order.
+// Statements are up to limit statements from a row on, in ledger order.
 func (s *Store) Statements(ctx context.Context, from uint64, limit int) ([]Statement, error) {
 	return collect(ctx, s.db, scanStatement, "SELECT "+statementRead+" FROM statement WHERE idx >= $1 ORDER BY idx LIMIT $2", from, limit)
 }
 
-// Statement is the statement at a ledger index.
+// Statement is the statement in a row.
 func (s *Store) Statement(ctx context.Context, index uint64) (Statement, error) {
 	return first(collect(ctx, s.db, scanStatement, "SELECT "+statementRead+" FROM statement WHERE idx = $1", index))
 }
@@ -114,7 +127,7 @@ func (t *Tx) Frame(kid statement.Hash, epoch, seq uint64) (Statement, error) {
 
 func frame(ctx context.Context, q querier, kid statement.Hash, epoch, seq uint64) (Statement, error) {
 	return first(collect(ctx, q, scanStatement,
-		"SELECT "+statementRead+" FROM statement WHERE kid = $1 AND epoch = $2 AND seq = $3", kid[:], epoch, int64(seq)))
+		"SELECT "+statementRead+" FROM statement WHERE kid = $1 AND epoch = $2 AND seq = $3 AND seq >= 0", kid[:], epoch, int64(seq)))
 }
 
 // Kind are all statements of a kind other than frame, in ledger order.
@@ -137,7 +150,7 @@ type Head struct {
 	Index    uint64
 	Received int64  // ms
 	T1       int64  // end of the frame's span, ms
-	Checked  uint64 // ledger size that the device said it had verified
+	Checked  uint64 // size that the device said it had verified, of the ledger that its frame names
 }
 
 func scanHead(rows *sql.Rows, h *Head) error {
@@ -178,6 +191,41 @@ func (t *Tx) Park(kid statement.Hash, epoch, seq uint64, up []byte) (bool, error
 		return false, err
 	}
 	return true, t.exec("INSERT INTO parked (kid, epoch, seq, data) VALUES ($1,$2,$3,$4) ON CONFLICT DO NOTHING", kid[:], epoch, int64(seq), up)
+}
+
+// Parked is the frame with a seq that waits, nil: there is none.
+func (t *Tx) Parked(kid statement.Hash, epoch, seq uint64) (up []byte, err error) {
+	err = t.tx.QueryRowContext(t.ctx, "SELECT data FROM parked WHERE kid = $1 AND epoch = $2 AND seq = $3", kid[:], epoch, int64(seq)).Scan(&up)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return up, err
+}
+
+// A Hole is what keeps a device's frames waiting: From to To, which it has not sent.
+type Hole struct {
+	KeyID    statement.Hash
+	Epoch    uint64
+	From, To uint64 // seq
+	Waiting  uint64 // frames behind it
+}
+
+// Holes are the frames that others wait for, by device.
+func (s *Store) Holes(ctx context.Context) ([]Hole, error) {
+	return collect(ctx, s.db, func(rows *sql.Rows, h *Hole) error {
+		var kid []byte
+		if err := rows.Scan(&kid, &h.Epoch, &h.From, &h.To, &h.Waiting); err != nil {
+			return err
+		}
+		return copyHash(&h.KeyID, kid)
+	}, "SELECT p.kid, p.epoch, COALESCE(MAX(h.seq)+1, 0), MIN(p.seq)-1, COUNT(*) FROM parked p "+
+		"LEFT JOIN head h ON h.kid = p.kid AND h.epoch = p.epoch GROUP BY p.kid, p.epoch ORDER BY p.kid, p.epoch")
+}
+
+// Frames counts a device's stored frames of an epoch.
+func (t *Tx) Frames(kid statement.Hash, epoch uint64) (n uint64, err error) {
+	err = t.tx.QueryRowContext(t.ctx, "SELECT COUNT(*) FROM statement WHERE kid = $1 AND epoch = $2 AND seq >= 0", kid[:], epoch).Scan(&n)
+	return n, err
 }
 
 // Unpark takes out the waiting frame with the lowest seq of an epoch, if any.

@@ -5,7 +5,8 @@
 // The store is not trusted: the ledger recomputes what it signs from the stored
 // bytes, and verifiers check everything again. One writer commits batches with
 // synchronous=FULL, so what Update committed survives loss of power. A
-// statement's row number is its ledger index: the store's order is the ledger's.
+// statement's row number is its place in one order for ever, which is that of the
+// ledgers: each shard takes the rows from its first one on.
 package store
 
 import (
@@ -16,11 +17,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 	"sync"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // database/sql driver "sqlite"
+	"modernc.org/sqlite" // also database/sql driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 //go:embed migrations/*.sql
@@ -44,7 +47,7 @@ type Store struct {
 // Open opens or creates the database in dir and brings its schema up to date.
 func Open(ctx context.Context, dir string) (*Store, error) {
 	path := filepath.Join(dir, File)
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)&_pragma="+busyTimeout+"&_txlock=immediate")
+	db, err := sql.Open("sqlite", uri(path)+"?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=secure_delete(ON)&_pragma="+busyTimeout+"&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +58,10 @@ func Open(ctx context.Context, dir string) (*Store, error) {
 	}
 	return s, nil
 }
+
+// uri is a path as SQLite's URI: signs of its syntax in the name of a folder would
+// else open a database elsewhere.
+func uri(path string) string { return "file:" + (&url.URL{Path: path}).EscapedPath() }
 
 func (s *Store) prepare(ctx context.Context) error {
 	var version string
@@ -119,6 +126,12 @@ type Tx struct {
 func (t *Tx) exec(query string, args ...any) error {
 	_, err := t.tx.ExecContext(t.ctx, query, args...)
 	return err
+}
+
+// taken reports an error about a key that a row has already.
+func taken(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
 // querier is a Store or a Tx: both read.

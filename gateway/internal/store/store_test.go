@@ -3,9 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -39,26 +39,24 @@ func TestOlder(t *testing.T) {
 	}
 }
 
-func TestUpdateIsAllOrNothing(t *testing.T) {
-	s := open(t, t.TempDir())
-	boom := errors.New("boom")
-	err := s.Update(t.Context(), func(tx *Tx) error {
-		if err := tx.AddStatement(Statement{Index: 0, Kind: statement.KindFrame, Data: []byte{1}}); err != nil {
-			return err
-		}
-		return boom
-	})
-	if !errors.Is(err, boom) {
+// TestNameOfFolder: the database is in its folder, whatever that is called.
+func TestNameOfFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a #1? 50%41 & é")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Count(t.Context()); err != nil || n != 0 {
-		t.Errorf("%d statements after a failed update (%v)", n, err)
-	}
-	if err := add(s, 0); err != nil {
+	if err := add(open(t, dir), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := add(s, 0); err == nil {
-		t.Error("two statements under one ledger index")
+	if info, err := os.Stat(filepath.Join(dir, File)); err != nil || info.Size() == 0 {
+		t.Errorf("no database in %q (%v)", dir, err)
+	}
+	copied := filepath.Join(dir, "copy.db")
+	if err := Backup(t.Context(), dir, copied, func(uint64, uint64) {}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(copied); err != nil || info.Size() == 0 {
+		t.Errorf("no copy in %q (%v)", dir, err)
 	}
 }
 
