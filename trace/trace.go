@@ -33,6 +33,19 @@ func (h Hash) String() string { return fmt.Sprintf("%x", h[:]) }
 // MarshalText is lower-case hex, for JSON.
 func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (h *Hash) UnmarshalText(text []byte) error {
+	var out Hash
+	if len(text) != 2*len(out) {
+		return fmt.Errorf("hash of %d hex digits, want %d", len(text), 2*len(out))
+	}
+	if _, err := hex.Decode(out[:], text); err != nil {
+		return fmt.Errorf("hash: %w", err)
+	}
+	*h = out
+	return nil
+}
+
 // MaxSize bounds a trace: 2^53−1 blocks.
 const MaxSize = 1<<53 - 1
 
