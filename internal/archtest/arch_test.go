@@ -113,6 +113,8 @@ func TestForbidden(t *testing.T) {
 		{"trailmark/agent", "trailmark/internal/chain", "no chain SDK on the device"},
 		{"trailmark/agent", "trailmark/firmware-sim", "the device is not its own simulator"},
 		{"trailmark/firmware-sim", "trailmark/agent", "the simulator is the hardware"},
+		{"trailmark/gateway/internal/alarm", "trailmark/gateway/internal/ingest", "alarms judge what is durable, not what arrives"},
+		{"trailmark/gateway/internal/notify", "trailmark/gateway/internal/alarm", "who is told does not judge"},
 		{"trailmark/passport", "net/http", "verification needs no network"},
 		{"trailmark/statement", "net/http", "verification needs no network"},
 		{"trailmark/trace", "github.com/veraison", "the tree needs no signatures"},
@@ -129,6 +131,9 @@ func TestForbidden(t *testing.T) {
 		for _, imp := range p.Imports {
 			if below(imp, "github.com/eclipse/paho.mqtt.golang") && p.ImportPath != "trailmark/agent/internal/uplink" && p.ImportPath != "trailmark/firmware-sim/internal/fleet" {
 				t.Errorf("%s imports paho; only agent/internal/uplink and firmware-sim/internal/fleet may", p.ImportPath)
+			}
+			if below(imp, "github.com/wneessen/go-mail") && p.ImportPath != "trailmark/gateway/internal/notify" {
+				t.Errorf("%s sends mail; only gateway/internal/notify may", p.ImportPath)
 			}
 			if below(imp, "github.com/cometbft") && !below(p.ImportPath, "trailmark/internal/chain") {
 				t.Errorf("%s imports CometBFT; only internal/chain may", p.ImportPath)
