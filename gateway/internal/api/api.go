@@ -35,7 +35,7 @@ type ClientError struct {
 
 func (e *ClientError) Error() string { return e.Detail }
 
-// Options are what New needs; all but Audit, Log and Location are required.
+// Options are what New needs; all but Audit, Alarms, Log and Location are required.
 type Options struct {
 	// Compose gives an item's passport file, or an error that is ErrNotYet. It is
 	// called for each view, at once from many goroutines.
@@ -47,6 +47,8 @@ type Options struct {
 	Trust     *passport.Trust
 	TrustFile []byte
 	Status    func(ctx context.Context) (Status, error)
+	Alarms    Alarms         // nil: there are none
+	Private   bool           // only users of this machine can reach the pages
 	Ledger    http.Handler   // serves /checkpoint, /tile/, /ledgers, /ledgers/ and /proof/
 	Base      string         // scheme and host of the QR codes' addresses
 	Location  *time.Location // of the times on pages; nil: UTC
@@ -96,6 +98,9 @@ func New(o Options) http.Handler {
 	handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) error {
 		return write(w, "text/plain; charset=utf-8", []byte("ok\n"))
 	})
+	if o.Alarms != nil {
+		s.alarmRoutes(handle)
+	}
 	mux.Handle("GET /checkpoint", o.Ledger)
 	mux.Handle("GET /tile/", o.Ledger)
 	mux.Handle("GET /ledgers", o.Ledger)

@@ -16,7 +16,10 @@ import (
 // Status is what the gateway knows of itself. Times are Unix ms, 0 for never;
 // values are thousandths of their unit.
 type Status struct {
-	Now     int64 // by the gateway's clock
+	Now     int64    // by the gateway's clock
+	Alarms  []Alarm  // that somebody still has to do something about, newest first
+	Parked  []Target // that cannot be told of alarms
+	Windows []Window // maintenance, open or to come
 	Zones   []Zone
 	Devices []Device
 	Ingest  map[string]uint64 // "accepted", "repeated", "waiting" and each reason of refusal -> messages since start
