@@ -26,6 +26,7 @@ whose head it anchors on a chain. It is trusted for availability only.
   gateway devices  list devices: zone, newest frame, in force or revoked
   gateway revoke   take a device's key back, for ever
   gateway erase    forget readings, by a statement that the site signs
+  gateway alarms   list, acknowledge and close alarms; their rules and targets
   gateway run      run
   gateway fsck     recompute everything that is stored, and name what is damaged
   gateway backup   copy the folder of a running gateway
@@ -59,6 +60,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return revoke(ctx, args, environ, stdout)
 	case "erase":
 		return erase(ctx, args, environ, stdout)
+	case "alarms":
+		return alarms(ctx, args, environ, stdout)
 	case "run":
 		return serve(ctx, args, environ, stdout, stderr)
 	case "fsck":

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"trailmark/gateway/internal/alarm"
 	"trailmark/gateway/internal/anchoring"
 	"trailmark/gateway/internal/broker"
 	"trailmark/gateway/internal/enrol"
@@ -91,6 +92,8 @@ type gateway struct {
 	seq     *sequence.Sequencer
 	office  *enrol.Office
 	journey *journey.Composer
+	alarms  alarmBook
+	private bool // only users of this machine can reach the pages
 	started time.Time
 
 	listening net.Listener // of the pages
@@ -119,7 +122,8 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 		return fmt.Errorf("%w\nhint: choose another with --http", err)
 	}
 	defer ln.Close()
-	g.conf.AuditOpen = conf.private(ln.Addr()) || conf.AuditOpen
+	g.private = conf.private(ln.Addr())
+	g.conf.AuditOpen = g.private || conf.AuditOpen
 	if g.conf.Base == "" {
 		g.conf.Base = "http://" + ln.Addr().String()
 	}
@@ -161,6 +165,8 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	work.Go(func() error { return g.office.Run(ctx) })
 	work.Go(func() error { return g.inbox(ctx) })
 	work.Go(func() error { return g.keyStatus(ctx) })
+	work.Go(func() error { return g.alarms.engine.Run(ctx) })
+	work.Go(func() error { return sender(g).Run(ctx) })
 	work.Go(func() error {
 		select {
 		case <-g.node.Halted():
@@ -271,6 +277,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if _, err := g.nextRunner(ctx, nil); err != nil {
 		return err
 	}
+	g.alarms = alarmBook{g.store, alarm.New(g.store, time.Now, g.log)}
 	return g.sweep(ctx) // the founding identities, before anybody asks for a plan
 }
 
@@ -406,6 +413,7 @@ func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	g.alarms.engine.Wake()
 	newest, err := g.office.NewestPlan(ctx)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("store: %w", err)

@@ -24,6 +24,7 @@ func (g *gateway) handler() (http.Handler, error) {
 	pages := api.New(api.Options{
 		Compose: composed(g.journey.Item), Audit: audit,
 		Trust: g.trust, TrustFile: trust, Status: g.status,
+		Alarms: g.alarms, Private: g.private,
 		Ledger: g.shelf.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
 	})
 	mux := http.NewServeMux()

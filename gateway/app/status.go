@@ -25,6 +25,9 @@ func (g *gateway) status(ctx context.Context) (st api.Status, err error) {
 	st.Ingest = g.ingest.Counters.Snapshot()
 	st.Broker = api.Broker{Clients: g.broker.Clients(), Address: g.conf.BrokerURL}
 
+	if err := g.alarms.attention(ctx, &st, g.private); err != nil {
+		return st, err
+	}
 	heads, err := g.store.Heads(ctx)
 	if err != nil {
 		return st, err
