@@ -11,7 +11,7 @@ import (
 // What a parser takes encodes again as the same bytes, and reading on never panics.
 
 func FuzzParse(f *testing.F) {
-	for _, p := range payloads(f) {
+	for _, p := range append(payloads(f), later(f)...) {
 		f.Add(sign(f, signer(f, edKey(1)), header(p.kind), p.value).Bytes())
 	}
 	f.Add([]byte{0xd2, 0x84, 0x40, 0xa0, 0x40, 0x40})
@@ -35,7 +35,7 @@ func FuzzParse(f *testing.F) {
 
 // FuzzPayload reads a payload of each kind without the luck of an envelope.
 func FuzzPayload(f *testing.F) {
-	all := payloads(f)
+	all := append(payloads(f), later(f)...)
 	for i, p := range all {
 		f.Add(byte(i), dcbor.MustMarshal(p.value))
 	}

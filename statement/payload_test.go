@@ -58,7 +58,7 @@ func payloads(t testing.TB) []payload {
 
 func TestPayloadRoundTrip(t *testing.T) {
 	s := signer(t, edKey(1))
-	for _, p := range payloads(t) {
+	for _, p := range append(payloads(t), later(t)...) {
 		st, err := statement.Parse(sign(t, s, header(p.kind), p.value).Bytes())
 		if err != nil {
 			t.Fatalf("%s: %v", p.kind, err)
@@ -74,7 +74,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 		if again := dcbor.MustMarshal(got); !bytes.Equal(again, st.Payload) {
 			t.Errorf("%s encodes again as %x, was %x", p.kind, again, st.Payload)
 		}
-		for _, o := range payloads(t) {
+		for _, o := range append(payloads(t), later(t)...) {
 			if o.kind != p.kind {
 				_, err := o.read(st)
 				wants(t, string(p.kind)+" read as "+string(o.kind), err, "is of kind")
@@ -273,7 +273,7 @@ func TestPayloadBounds(t *testing.T) {
 		t.Helper()
 		bound(statement.KindHandover, name, func(v any) { alter(v.(*statement.Handover)) })
 	}
-	handover("version", func(h *statement.Handover) { h.Version = 2 })
+	handover("version", func(h *statement.Handover) { h.Version = 3 })
 	handover("no objects", func(h *statement.Handover) { h.Objects = nil })
 	handover("257 objects", func(h *statement.Handover) { h.Objects = strings.Split(strings.Repeat("x,", 256)+"x", ",") })
 	handover("an empty object", func(h *statement.Handover) { h.Objects[0] = "" })
@@ -283,13 +283,13 @@ func TestPayloadBounds(t *testing.T) {
 	handover("a long place", func(h *statement.Handover) { h.Place = long })
 	bound(statement.KindAcceptance, "of no handover", func(v any) { v.(*statement.Acceptance).Handover = statement.Hash{} })
 	bound(statement.KindAcceptance, "from nobody", func(v any) { v.(*statement.Acceptance).From = "" })
-	bound(statement.KindAcceptance, "version", func(v any) { v.(*statement.Acceptance).Version = 2 })
+	bound(statement.KindAcceptance, "version", func(v any) { v.(*statement.Acceptance).Version = 3 })
 
 	event := func(name string, alter func(*statement.Event)) {
 		t.Helper()
 		bound(statement.KindEvent, name, func(v any) { alter(v.(*statement.Event)) })
 	}
-	event("version", func(e *statement.Event) { e.Version = 2 })
+	event("version", func(e *statement.Event) { e.Version = 3 })
 	event("no document", func(e *statement.Event) { e.EPCIS = nil })
 	event("a document over 64 KiB", func(e *statement.Event) { e.EPCIS = make([]byte, 65537) })
 	event("no objects", func(e *statement.Event) { e.Objects = nil })

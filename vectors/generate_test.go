@@ -32,6 +32,7 @@ func TestGenerated(t *testing.T) {
 	g.keys()
 	g.statements()
 	g.payloads()
+	g.organisations()
 	g.records()
 	g.ups()
 	g.traces()

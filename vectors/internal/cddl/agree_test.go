@@ -21,6 +21,10 @@ func samples(t *testing.T) []piece {
 	after := statement.After{Origin: statement.Hash{1}, Size: 9, Root: statement.Hash{2}, ChainID: "c", Height: 4, BlockHash: statement.Hash{3}}
 	hashes := []statement.Hash{{4}, {5}}
 	until, rssi, code := int64(9), int64(-50), uint64(4)
+	moment := statement.Moment{Channel: "c", Head: trace.Head{Size: 1, Digest: trace.Digest{T1: 1, Covered: 1, Limits: []trace.Excess{}}}}
+	event := statement.NewEvent([]byte("{}"), statement.Transform, 5, statement.Items{{1}}, statement.EventOf{Object: "o"})
+	inputs := statement.Items{{2}}.Root()
+	event.Inputs, event.Place, event.Step = &inputs, "https://example.com/", "creating_class_instance"
 	return []piece{
 		{"down", dcbor.MustMarshal(statement.Receipts{Type: statement.DownReceipts, Checkpoint: []byte("note"),
 			Consistency: []statement.Consistency{{OldSize: 0}, {OldSize: 5, Path: hashes}},
@@ -32,6 +36,11 @@ func samples(t *testing.T) []piece {
 		{"acceptance", dcbor.MustMarshal(statement.Acceptance{Version: 1, Objects: []string{"o"}, At: 5, From: "a", Handover: hashes[0]})},
 		{"event", dcbor.MustMarshal(statement.Event{Version: 1, EPCIS: []byte("{}"), Objects: []statement.EventOf{{Object: "o", Prev: hashes[1]}},
 			Items: &statement.ItemsRoot{Root: hashes[0], Size: 2}})},
+		{"handover", dcbor.MustMarshal(statement.NewHandover([]string{"o"}, 5, "b", "", moment))},
+		{"acceptance", dcbor.MustMarshal(statement.NewAcceptance([]string{"o"}, 5, "a", hashes[0], moment))},
+		{"event", dcbor.MustMarshal(event)},
+		{"item-leaf", dcbor.MustMarshal(statement.Item{Object: "o"})},
+		{"item-leaf", dcbor.MustMarshal(statement.Item{Object: "o", TID: make([]byte, 8)})},
 		{"happening", dcbor.MustMarshal(statement.Happening{Type: statement.Fault, At: 8, Subject: "a", Until: &until, Count: 2, Code: &code,
 			Raw: []byte{0, 1}, Seqs: &[2]uint64{1, 2}, Words: "lost"})},
 		{"sighting", dcbor.MustMarshal(statement.Sighting{Antenna: "1", EPC: make([]byte, 12), TID: make([]byte, 8), First: 5, Last: 6, Reads: 2, RSSI: &rssi})},
@@ -76,6 +85,7 @@ var readers = map[string]func([]byte) error{
 	"start-of":  func(b []byte) error { _, err := trace.ParseStart(b); return err },
 	"trust":     func(b []byte) error { _, err := passport.ParseTrust(b); return err },
 	"passport":  func(b []byte) error { _, err := passport.Parse(b); return err },
+	"item-leaf": func(b []byte) error { _, err := statement.ParseItem(b); return err },
 	"head":      checked[trace.Head],
 
 	"frame":      payload((*statement.Statement).Frame, statement.KindFrame),

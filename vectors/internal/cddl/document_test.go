@@ -16,7 +16,7 @@ import (
 
 // roots are the rules that stand for whole messages and files, or for what is hashed
 // or shown by itself.
-var roots = []string{"statement", "record", "up", "down", "receipt", "trust", "passport", "evm-evidence"}
+var roots = []string{"statement", "record", "up", "down", "receipt", "trust", "passport", "evm-evidence", "item-leaf"}
 
 // document is the CDDL of docs/wire-format.md. Its rules count the items that
 // they match.

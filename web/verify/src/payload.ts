@@ -28,13 +28,11 @@ import {
 import { checkDigest, readDigest, readLimit } from "./digest.ts";
 import { about, need } from "./fail.ts";
 import { readKey } from "./key.ts";
+import { label, name, uri } from "./names.ts";
 import { roleAuthority, roleBrand, roleDevice, roleOrganisation, roleSite } from "./role.ts";
 import { cumulative, single } from "./rule.ts";
+import { later, type Later } from "#event";
 
-/** An optional text: absent rather than empty. */
-export const label = textOf(0, 256);
-export const name = textOf(1, 64);
-const uri = textOf(1, 256);
 const unit = textOf(1, 16);
 const outOfBounds = "out of bounds";
 
@@ -196,7 +194,7 @@ const readAcceptance = checked(struct({ version: one, objects: objects, at: time
   need(!isZero(a.handover), "acceptance of nothing");
 });
 
-/** An EPCIS 2.0 event (JSON-LD), tied to each object's event before. */
+/** An EPCIS 2.0 event (JSON-LD) of the first version, tied to each object's event before. */
 const readEvent = struct({
   version: one,
   epcis: bytesOf(1, 65536),
@@ -246,7 +244,10 @@ export function roleOf(kind: Kind): number {
   return kinds[kind][0];
 }
 
+/** What a payload of a kind decodes to: its later versions, too. */
+export type Payload<K extends Kind> = Of<(typeof kinds)[K][1]> | Later<K>;
+
 /** Decodes a statement's payload as the kind that it names. */
-export function readPayload<K extends Kind>(kind: K, payload: Uint8Array): Of<(typeof kinds)[K][1]> {
-  return about(kind, () => decode(payload, kinds[kind][1] as Read<Of<(typeof kinds)[K][1]>>));
+export function readPayload<K extends Kind>(kind: K, payload: Uint8Array): Payload<K> {
+  return about(kind, () => decode(payload, ((later && later(kind, payload)) || kinds[kind][1]) as Read<Payload<K>>));
 }

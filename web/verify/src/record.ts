@@ -27,7 +27,8 @@ import {
 } from "./cbor.ts";
 import { maxTime, milli } from "./digest.ts";
 import { about, fail, need } from "./fail.ts";
-import { label, name, type Frame } from "./payload.ts";
+import { label, name } from "./names.ts";
+import type { Frame } from "./payload.ts";
 import { checkHead, readHead, readStart } from "./trace.ts";
 import { verifyInclusion } from "./tree.ts";
 

@@ -24,7 +24,7 @@ import {
 } from "../cbor.ts";
 import { need } from "../fail.ts";
 import { readKey } from "../key.ts";
-import { label } from "../payload.ts";
+import { label } from "../names.ts";
 import { readNode } from "../trace.ts";
 import { comet, evm } from "./kinds.ts";
 import { readContract } from "#evm";
