@@ -119,8 +119,9 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 
 // A Tx is a writing transaction.
 type Tx struct {
-	ctx context.Context
-	tx  *sql.Tx
+	ctx  context.Context
+	tx   *sql.Tx
+	last *sql.Stmt // of LastEvent, once it was called; it ends with tx
 }
 
 func (t *Tx) exec(query string, args ...any) error {
