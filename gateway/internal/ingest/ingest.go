@@ -128,7 +128,10 @@ func (in *Ingest) learn(s *statement.Statement) error {
 		_, err := s.Acceptance()
 		return err
 	case statement.KindEvent:
-		_, err := s.Event()
+		e, err := s.Event()
+		if err == nil && e.Version != 1 {
+			return errors.New("an event of version 2 comes with its document\nhint: gateway event --file FILE")
+		}
 		return err
 	case statement.KindErasure:
 		_, err := s.Erasure()
@@ -170,10 +173,14 @@ func (in *Ingest) Add(ctx context.Context, statements ...*statement.Statement) e
 				KeyID: s.Header.KeyID, Received: in.now().UnixMilli(), Data: s.Bytes()}); err != nil {
 				return err
 			}
-			if s.Header.Kind == statement.KindErasure {
-				if err := in.erase(tx, s); err != nil {
-					return err
-				}
+			switch s.Header.Kind {
+			case statement.KindErasure:
+				err = in.erase(tx, s)
+			case statement.KindHandover, statement.KindAcceptance:
+				err = transfer(tx, next, s)
+			}
+			if err != nil {
+				return err
 			}
 		}
 		return nil
