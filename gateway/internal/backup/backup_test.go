@@ -11,9 +11,9 @@ import (
 func TestClassOf(t *testing.T) {
 	for path, want := range map[string]class{
 		"organisation.json": plain, "claims/ABC.json": plain, "inbox/x.taken": plain, "inbox/x.cose.new": left, "authority/trust.cbor": plain,
-		"gateway/statements/00.cose": plain, "ca/ca.pem": plain,
+		"gateway/statements/00.cose": plain, "gateway/statements/00.event": plain, "gateway/statements/00.leaves": plain, "ca/ca.pem": plain,
 		"authority/authority.pem": left, "sim-authority/sim-authority.pem": left, "gateway/broker/lock": left, "somebody/else.pem": left,
-		"site/site.pem": key, "brand/brand.pem": key, "ca/ca.key": key, "gateway/log.key": key, "gateway/chain-admin.pem": key,
+		"site/site.pem": key, "brand/brand.pem": key, "organisation/organisation.pem": key, "ca/ca.key": key, "gateway/log.key": key, "gateway/chain-admin.pem": key,
 		"gateway/chain/validator/config/priv_validator_key.json": key, "gateway/chain/validator/config/node_key.json": key,
 		"gateway/chain/validator/data/state.journal": apart, "gateway/ledger/checkpoint": apart, "gateway/ledgers/2027h1/checkpoint": apart, "gateway/store.db": apart, "gateway/store.db-wal": apart,
 	} {

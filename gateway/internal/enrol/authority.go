@@ -7,7 +7,7 @@
 // whoever does not pin it takes no simulated device for a real one, and nobody's
 // mistake can turn one into the other.
 //
-// The keys of authority, site and brand lie in directories of their own, apart
+// The keys of authority, site, brand and organisation lie in directories of their own, apart
 // from the gateway's. While they are on one machine with it, the operator could
 // vouch for devices of his own making: an authority that is somebody else's
 // keeps its directory elsewhere and signs offline. docs/threat-model.md.
@@ -109,15 +109,23 @@ type Keys struct {
 	Simulator *statement.Signer // the authority of simulated devices; nil: there is none
 	Site      *statement.Signer
 	Brand     *statement.Signer
-	now       func() time.Time
+
+	// Organisation signs events and changes of custody. It is nil in a folder from
+	// before there was one, until Join.
+	Organisation *statement.Signer
+
+	now func() time.Time
 }
 
-const simulatorName = "sim-authority"
+const (
+	simulatorName    = "sim-authority"
+	organisationName = "organisation"
+)
 
 // MakeKeys makes the keys of a new organisation below dir, with an authority for
 // simulated devices only if it is asked for.
 func MakeKeys(dir string, org Organisation, simulated bool, now func() time.Time) (*Keys, error) {
-	names := []string{"authority", "site", "brand"}
+	names := []string{"authority", "site", "brand", organisationName}
 	if simulated {
 		names = append(names, simulatorName)
 	}
@@ -138,10 +146,10 @@ func keyPath(dir, name string) string { return filepath.Join(dir, name, name+".p
 // another authority would vouch for devices that nobody's trust file knows.
 func LoadKeys(dir string, org Organisation, now func() time.Time) (*Keys, error) {
 	k := &Keys{org: org, now: now}
-	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, simulatorName: &k.Simulator, "site": &k.Site, "brand": &k.Brand} {
+	for name, into := range map[string]**statement.Signer{"authority": &k.Authority, simulatorName: &k.Simulator, "site": &k.Site, "brand": &k.Brand, organisationName: &k.Organisation} {
 		path := keyPath(dir, name)
 		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-			if name == "authority" || name == simulatorName {
+			if name != "site" && name != "brand" {
 				continue
 			}
 			return nil, fmt.Errorf("%s is missing\nhint: restore the folder from its backup", path)
@@ -205,14 +213,83 @@ func (k *Keys) brandIssuer() string {
 	return "https://" + k.org.Domain + "/417/" + k.org.Tenant + "-brand"
 }
 
-// Founding are the identities of site and brand.
+// Issuer is whom the organisation's own key speaks as, in events and changes of
+// custody.
+func (o Organisation) Issuer() string { return "https://" + o.Domain + "/417/" + o.Tenant }
+
+// ErrNoOrganisation says that nobody here signs events.
+var ErrNoOrganisation = errors.New("this folder has no organisation key\nhint: bring the authority's folder back and start the gateway once: it makes one")
+
+// Join makes the organisation's key in dir, if there is none yet, and gives its
+// identity. It needs the authority.
+func (k *Keys) Join(dir string) (*statement.Statement, error) {
+	if k.Authority == nil {
+		return nil, ErrNoAuthority
+	}
+	if k.Organisation == nil {
+		if err := os.MkdirAll(filepath.Join(dir, organisationName), 0o700); err != nil {
+			return nil, err
+		}
+		priv, _, err := keyfile.LoadOrCreate(keyPath(dir, organisationName))
+		if err != nil {
+			return nil, err
+		}
+		if k.Organisation, err = statement.NewSigner(priv); err != nil {
+			return nil, err
+		}
+	}
+	return k.organisation()
+}
+
+func (k *Keys) organisation() (*statement.Statement, error) {
+	return k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Organisation.Key()}, Subject: k.org.Issuer(), Role: statement.RoleOrganisation, Name: k.org.Brand})
+}
+
+// as signs a payload with the organisation's key.
+func (k *Keys) as(kind statement.Kind, payload interface{ Check() error }) (*statement.Statement, error) {
+	if k.Organisation == nil {
+		return nil, ErrNoOrganisation
+	}
+	if err := payload.Check(); err != nil {
+		return nil, err
+	}
+	return k.Organisation.Sign(statement.Header{Issuer: k.org.Issuer(), Subject: k.org.Tenant, Audience: k.org.Audience(), Kind: kind}, dcbor.MustMarshal(payload))
+}
+
+// Event signs what an event did.
+func (k *Keys) Event(e *statement.Event) (*statement.Statement, error) {
+	return k.as(statement.KindEvent, e)
+}
+
+// Handover signs that objects were given to somebody.
+func (k *Keys) Handover(h *statement.Handover) (*statement.Statement, error) {
+	return k.as(statement.KindHandover, h)
+}
+
+// Acceptance signs that objects were taken over.
+func (k *Keys) Acceptance(a *statement.Acceptance) (*statement.Statement, error) {
+	return k.as(statement.KindAcceptance, a)
+}
+
+// Founding are the identities of site, brand and organisation.
 func (k *Keys) Founding() ([]*statement.Statement, error) {
 	site, err := k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Site.Key()}, Subject: k.siteIssuer(), Role: statement.RoleSite, Name: k.org.Site})
 	if err != nil {
 		return nil, err
 	}
 	brand, err := k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Brand.Key()}, Subject: k.brandIssuer(), Role: statement.RoleBrand, Name: k.org.Brand})
-	return []*statement.Statement{site, brand}, err
+	if err != nil {
+		return nil, err
+	}
+	founding := []*statement.Statement{site, brand}
+	if k.Organisation != nil {
+		organisation, err := k.organisation()
+		if err != nil {
+			return nil, err
+		}
+		founding = append(founding, organisation)
+	}
+	return founding, nil
 }
 
 // Plan signs a plan that follows the one with id prev.

@@ -41,14 +41,14 @@ func TestKeyStatus(t *testing.T) {
 	}
 	issue(true)
 	issue(false)
-	if k := newest(); len(k.InForce) != 2 || k.Size != 7 || k.At != now.UnixMilli() || k.Origin != o.org.Origin {
-		t.Errorf("first status %+v, want site and brand", k)
+	if k := newest(); len(k.InForce) != 3 || k.Size != 7 || k.At != now.UnixMilli() || k.Origin != o.org.Origin {
+		t.Errorf("first status %+v, want site, brand and organisation", k)
 	}
 	claim(t, claims, "ABC-DEF-GHJ", "cold1")
 	admit(t, o, "ABC-DEF-GHJ", 7)
 	issue(true)
-	if k := newest(); len(k.InForce) != 3 {
-		t.Errorf("%d keys in force after a device joined, want 3", len(k.InForce))
+	if k := newest(); len(k.InForce) != 4 {
+		t.Errorf("%d keys in force after a device joined, want 4", len(k.InForce))
 	}
 	now = now.Add(statusEvery)
 	issue(true)
@@ -120,8 +120,8 @@ func TestRevoke(t *testing.T) {
 		t.Fatalf("daily status: %v, %v", issued, err)
 	}
 	last, err := newestStatus(t.Context(), o.store)
-	if err != nil || len(last.Revoked) != 2 || len(last.InForce) != 2 {
-		t.Errorf("daily status %+v, %v; want two revoked, site and brand in force", last, err)
+	if err != nil || len(last.Revoked) != 2 || len(last.InForce) != 3 {
+		t.Errorf("daily status %+v, %v; want two revoked, site, brand and organisation in force", last, err)
 	}
 	_, err = o.Admit(t.Context(), "ABC-DEF-GHJ", public(t, 7), "pi")
 	refuses(t, err, http.StatusForbidden, "was revoked: its frames from seq 3 on are void")
