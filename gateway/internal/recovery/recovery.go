@@ -47,6 +47,8 @@ type Options struct {
 	Books    []Book // the oldest first; each begins where the one before it ends
 	Ingest   *ingest.Ingest
 	Audience string
+	// Private is what files keep of an event beside its statement; nil: nothing.
+	Private  func(*statement.Statement) (ingest.Private, error)
 	Restored bool // the whole folder was put back: every device must be heard
 
 	Post func(ctx context.Context, kid statement.Hash, message []byte) error // to a device, at best effort
@@ -352,7 +354,7 @@ func (r *Recovery) fill(ctx context.Context) error {
 // against the ledger.
 func (r *Recovery) store(ctx context.Context, h held) error {
 	if h.other != nil {
-		if err := r.o.Ingest.Add(ctx, h.other); err != nil {
+		if err := r.add(ctx, h.other); err != nil {
 			return err
 		}
 	} else {
@@ -389,6 +391,32 @@ const (
 	maxIncluded = 100
 	maxProofs   = 8
 )
+
+// add stores a statement that is not a frame, an event with what is kept of it.
+func (r *Recovery) add(ctx context.Context, s *statement.Statement) error {
+	if s.Header.Kind != statement.KindEvent {
+		return r.o.Ingest.Add(ctx, s)
+	}
+	e, err := s.Event()
+	if err != nil {
+		return err
+	}
+	if e.Version == 1 {
+		return r.o.Ingest.Add(ctx, s)
+	}
+	var p ingest.Private
+	if r.o.Private != nil {
+		if p, err = r.o.Private(s); err != nil {
+			return err
+		}
+	}
+	err = r.o.Ingest.Restore(ctx, ingest.Event{Statement: s, Private: p})
+	if err != nil && len(p.Items)+len(p.Inputs)+len(p.Doc) > 0 {
+		r.o.Log.Warn("what was kept of an event beside its statement is damaged", "statement", s.ID(), "err", err)
+		err = r.o.Ingest.Restore(ctx, ingest.Event{Statement: s})
+	}
+	return err
+}
 
 // receipts sends what is owed under the checkpoints that were signed before, of the
 // older ledger first.
