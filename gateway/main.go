@@ -27,6 +27,10 @@ whose head it anchors on a chain. It is trusted for availability only.
   gateway revoke   take a device's key back, for ever
   gateway erase    forget readings, by a statement that the site signs
   gateway alarms   list, acknowledge and close alarms; their rules and targets
+  gateway event    capture an EPCIS 2.0 document, or forget one
+  gateway recall   find every product made from a recalled input
+  gateway handover sign that objects are given to somebody
+  gateway accept   sign that they were taken over
   gateway run      run
   gateway fsck     recompute everything that is stored, and name what is damaged
   gateway backup   copy the folder of a running gateway
@@ -62,6 +66,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return erase(ctx, args, environ, stdout)
 	case "alarms":
 		return alarms(ctx, args, environ, stdout)
+	case "event":
+		return event(args, environ, stdout)
+	case "recall":
+		return recall(ctx, args, environ, stdout)
+	case "handover":
+		return handover(ctx, args, environ, stdout)
+	case "accept":
+		return accept(ctx, args, environ, stdout)
 	case "run":
 		return serve(ctx, args, environ, stdout, stderr)
 	case "fsck":

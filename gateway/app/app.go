@@ -11,10 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +22,7 @@ import (
 	"trailmark/gateway/internal/anchoring"
 	"trailmark/gateway/internal/broker"
 	"trailmark/gateway/internal/enrol"
+	"trailmark/gateway/internal/epcis"
 	"trailmark/gateway/internal/ingest"
 	"trailmark/gateway/internal/journey"
 	"trailmark/gateway/internal/ledger"
@@ -94,9 +92,11 @@ type gateway struct {
 	journey *journey.Composer
 	alarms  alarmBook
 	private bool // only users of this machine can reach the pages
+	events  *epcis.Repository
 	started time.Time
 
 	listening net.Listener // of the pages
+	private   bool         // only users of this machine reach them
 
 	// unscrubbed is set while the store's log may hold what was erased.
 	unscrubbed atomic.Bool
@@ -278,7 +278,14 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	g.alarms = alarmBook{g.store, alarm.New(g.store, time.Now, g.log)}
-	return g.sweep(ctx) // the founding identities, before anybody asks for a plan
+	g.events = g.repository()
+	if err := g.sweepStatements(ctx); err != nil { // the founding identities, before anybody asks for a plan
+		return err
+	}
+	if err := g.join(ctx); err != nil {
+		return err
+	}
+	return g.sweep(ctx)
 }
 
 // shelfOptions are what the ledgers are opened with.
@@ -454,71 +461,4 @@ func (g *gateway) remind(ctx context.Context, newest statement.Hash, out ingest.
 		err := g.post(ctx, out.KeyID, msg)
 		g.log.Info("frames asked for again", "device", out.KeyID.String()[:16], "from", *out.ResendFrom, "err", err)
 	}
-}
-
-// inbox takes in statements that were signed elsewhere and left as files.
-func (g *gateway) inbox(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-		}
-		if err := g.sweep(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-func (g *gateway) sweep(ctx context.Context) error {
-	names, err := filepath.Glob(filepath.Join(g.conf.Dir, inboxDir, "*.cose"))
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := g.take(ctx, name); err != nil {
-			g.log.Error("statement in the inbox refused", "file", name, "err", err)
-			if err := os.Rename(name, name+".refused"); err != nil {
-				return err
-			}
-		}
-	}
-	if g.unscrubbed.CompareAndSwap(true, false) {
-		if err := g.store.Scrub(ctx); err != nil {
-			g.unscrubbed.Store(true) // the next sweep tries again
-			g.log.Log(ctx, scrubLevel(err), "erased bytes are still in the store's log", "err", err)
-		}
-	}
-	return nil
-}
-
-// scrubLevel: that somebody reads is nothing to worry about, and passes.
-func scrubLevel(err error) slog.Level {
-	if errors.Is(err, store.ErrBusy) {
-		return slog.LevelDebug
-	}
-	return slog.LevelWarn
-}
-
-func (g *gateway) take(ctx context.Context, name string) error {
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	if info.Size() > statement.MaxSize {
-		return fmt.Errorf("%d bytes are over the limit of %d", info.Size(), statement.MaxSize)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return err
-	}
-	s, err := statement.Parse(data)
-	if err != nil {
-		return err
-	}
-	if err := (gate{g}).Add(ctx, s); err != nil {
-		return err
-	}
-	return os.Rename(name, strings.TrimSuffix(name, ".cose")+".taken")
 }

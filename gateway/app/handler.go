@@ -29,6 +29,7 @@ func (g *gateway) handler() (http.Handler, error) {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", pages)
+	mux.Handle("/epcis/", g.events.Handler())
 	mux.HandleFunc("GET /api/figures", g.figures)
 	return mux, nil
 }

@@ -60,7 +60,7 @@ func (g *gateway) recover(ctx context.Context, own string, authorities []stateme
 }
 
 func (g *gateway) recoverFrom(ctx context.Context, view *shard.Shelf, restored bool, ring *statement.Keyring) (err error) {
-	o := recovery.Options{Store: g.store, Audience: g.org.Audience(), Restored: restored, Post: g.post, Log: g.log}
+	o := recovery.Options{Store: g.store, Audience: g.org.Audience(), Private: g.archive().Private, Restored: restored, Post: g.post, Log: g.log}
 	var size uint64
 	for _, b := range view.Books() {
 		book, err := g.toRecover(ctx, b)
@@ -266,7 +266,50 @@ func (g *gateway) fillArchive(ctx context.Context) error {
 			if err := g.archive().Save(s); err != nil {
 				return fmt.Errorf("archive of statements: %w", err)
 			}
+			if kind == statement.KindEvent {
+				if err := g.archivePrivate(ctx, row.Index, s); err != nil {
+					return fmt.Errorf("archive of events: %w", err)
+				}
+			}
 		}
 	}
 	return nil
+}
+
+// archivePrivate brings what the archive keeps of an event beside its statement up
+// to the store: it is there, and a document that was erased is not.
+func (g *gateway) archivePrivate(ctx context.Context, index uint64, s *statement.Statement) error {
+	e, err := g.store.EventAt(ctx, index)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // of version 1, which has nothing beside it
+	} else if err != nil {
+		return err
+	}
+	if g.archive().Forgotten(s) && e.Doc != nil { // the database was put back from before
+		g.unscrubbed.Store(true)
+		return g.store.Update(ctx, func(tx *store.Tx) error {
+			_, err := tx.EraseEvent(e.ID + e.Corrects)
+			return err
+		})
+	}
+	if g.archive().HasPrivate(s) {
+		return nil
+	}
+	objects, err := g.store.EventObjects(ctx, index)
+	if err != nil {
+		return err
+	}
+	p := ingest.Private{ID: e.ID, Corrects: e.Corrects, Doc: e.Doc, Seed: e.Seed}
+	for _, o := range objects {
+		switch o.List {
+		case uint64(statement.ListItems):
+			p.Items = append(p.Items, o.Leaf)
+		case uint64(statement.ListInputs):
+			p.Inputs = append(p.Inputs, o.Leaf)
+		}
+	}
+	if err := g.archive().SaveEvents(ingest.Event{Statement: s, Private: p}); err != nil || e.Doc != nil {
+		return err
+	}
+	return g.archive().Forget(s)
 }
