@@ -96,7 +96,6 @@ type gateway struct {
 	started time.Time
 
 	listening net.Listener // of the pages
-	private   bool         // only users of this machine reach them
 
 	// unscrubbed is set while the store's log may hold what was erased.
 	unscrubbed atomic.Bool

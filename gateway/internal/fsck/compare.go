@@ -17,6 +17,10 @@ var derived = []struct {
 	{"leaf", []string{"trace", "n"}, []string{"idx", "head", "t0", "t1", "readings"}, false},
 	{"node", []string{"trace", "level", "n"}, []string{"node"}, false},
 	{"sighting", []string{"idx", "record"}, []string{"epc", "kid", "antenna", "first", "last"}, true},
+	{"event", []string{"idx"}, []string{"action", "time", "place", "step", "event_id", "doc", "seed", "corrects", "type", "verb", "disposition", "read_point", "biz_location", "parent"}, false},
+	{"event_object", []string{"object", "idx", "list", "n"}, []string{"prev", "leaf"}, false},
+	{"transfer", []string{"idx"}, []string{"at", "giver", "taker", "handover"}, false},
+	{"transfer_object", []string{"object", "idx"}, []string{"idx"}, false},
 	{"goose_db_version", []string{"id"}, []string{"version_id", "is_applied"}, false},
 }
 

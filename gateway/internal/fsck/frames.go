@@ -54,7 +54,7 @@ func (d *stream) newest(channel string) *grown {
 // what follows then is checked as far as it stands without it.
 func (c *checker) tear(r *row) error {
 	c.torn = true
-	if err := c.keepSightings(r.idx, -1); err != nil {
+	if err := errors.Join(c.keepSightings(r.idx, -1), c.keepEvent(r.idx)); err != nil {
 		return err
 	}
 	var kid statement.Hash

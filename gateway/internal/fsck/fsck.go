@@ -10,8 +10,8 @@
 //
 // It changes nothing, goes on after damage, and may run beside the gateway. What
 // no signature and no second copy covers it cannot judge: when a statement or a
-// fork was received, which is the gateway's own word, and how many readings an
-// erased block had.
+// fork was received and what became of a capture, which is the gateway's own word,
+// how many readings an erased block had, and the eventID of an erased document.
 package fsck
 
 import (
@@ -90,18 +90,19 @@ type checker struct {
 
 	chain Chain // while anchors are checked; nil: there is none
 
-	ring      *statement.Keyring
-	plans     map[statement.Hash]*statement.Plan
-	devices   map[statement.Hash]*stream
-	unknown   map[statement.Hash]bool // keys that were told of as without identity
-	named     map[int64]bool          // rows of statement that were told of
-	erasures  []*statement.Erasure
-	gone      []gone
-	torn      bool           // a frame could not be read: what it began is not known
-	nextTrace int64          // id of the next trace to begin
-	taken     map[int64]bool // ids of traces
-	want      *sql.Stmt      // puts a leaf
-	wantNode  *sql.Stmt
+	ring       *statement.Keyring
+	plans      map[statement.Hash]*statement.Plan
+	devices    map[statement.Hash]*stream
+	unknown    map[statement.Hash]bool // keys that were told of as without identity
+	named      map[int64]bool          // rows of statement that were told of
+	erasures   []*statement.Erasure
+	gone       []gone
+	torn       bool           // a frame could not be read: what it began is not known
+	eventsLost bool           // an event's objects are not held: what follows them cannot be judged
+	nextTrace  int64          // id of the next trace to begin
+	taken      map[int64]bool // ids of traces
+	want       *sql.Stmt      // puts a leaf
+	wantNode   *sql.Stmt
 }
 
 // Check checks everything and reports each finding. The error is about checking

@@ -176,10 +176,19 @@ func (c *checker) statement(r *row) error {
 	if err != nil {
 		c.statementf(r.idx, "%v", err) // the statement itself is whole and counts
 	}
-	if frame == nil {
-		return nil
+	switch s.Header.Kind {
+	case statement.KindEvent:
+		e, err := s.Event()
+		if err != nil {
+			return fmt.Errorf("data: %w", err)
+		}
+		return c.event(r, e)
+	case statement.KindHandover, statement.KindAcceptance:
+		return c.transfer(r)
+	case statement.KindFrame:
+		return c.frame(r, who, frame)
 	}
-	return c.frame(r, who, frame)
+	return nil
 }
 
 // content decodes the payload of a statement that is not a frame.

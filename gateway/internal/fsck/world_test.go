@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"trailmark/gateway/internal/epcis"
+	"trailmark/gateway/internal/epcis/document"
 	"trailmark/gateway/internal/ingest"
 	"trailmark/gateway/internal/ledger"
 	"trailmark/gateway/internal/sequence"
@@ -34,7 +36,8 @@ const (
 )
 
 // world is a gateway's folder with something in every table: two devices, a new
-// plan, a declared gap, a waiting frame, a fork and two anchors.
+// plan, events and changes of custody, a declared gap, a waiting frame, a fork and
+// two anchors.
 type world struct {
 	t     testing.TB
 	dir   string
@@ -177,12 +180,15 @@ func newWorldOver(t testing.TB, boundary bool) *world {
 
 	w.add(w.sign(signer(t, 1), statement.KindIdentity, "authority", &statement.Identity{Version: 1, Key: statement.PublicKey{Key: signer(t, 2).Key()},
 		Subject: "site", Role: statement.RoleSite, To: trace.MaxTime}))
+	w.add(w.sign(signer(t, 1), statement.KindIdentity, "authority", &statement.Identity{Version: 1, Key: statement.PublicKey{Key: signer(t, 3).Key()},
+		Subject: "https://example.com/417/demo", Role: statement.RoleOrganisation, To: trace.MaxTime}))
 	a, b, c := w.unit(10), w.unit(11), w.unit(12)
 	w.replan(0, 8001, a, b, c)
 	for range 5 {
 		a.give(a.seal())
 		b.give(b.seal())
 	}
+	w.events()
 	w.anchor(ctx, node, logKey, quiet)
 	// b loses two frames on its card and says so; what it signs next waits.
 	b.seal()
@@ -230,6 +236,44 @@ func newWorldOver(t testing.TB, boundary bool) *world {
 	w.must(node.Stop())
 	w.must(w.st.Close())
 	return w
+}
+
+// desk stores captures without an archive.
+type desk struct{ *ingest.Ingest }
+
+func (d desk) Capture(ctx context.Context, fn func(*ingest.Capture) error) error {
+	return d.Ingest.Capture(ctx, fn, func([]ingest.Event) error { return nil })
+}
+
+// as signs with the organisation's key.
+func (w *world) as(kind statement.Kind, payload any) *statement.Statement {
+	return w.sign(signer(w.t, 3), kind, "https://example.com/417/demo", payload)
+}
+
+const (
+	pallet = "https://id.gs1.org/00/106141412345678908"
+	item   = "https://id.gs1.org/01/10614141073464/21/2017"
+)
+
+// events captures events of every shape, and changes the goods' custody.
+func (w *world) events() {
+	w.t.Helper()
+	r := epcis.New(epcis.Options{Store: w.st, Desk: desk{w.in}, Sign: func(e *statement.Event) (*statement.Statement, error) {
+		return w.as(statement.KindEvent, e), nil
+	}})
+	const common = `"eventTime":"2026-09-21T15:00:00Z","eventTimeZoneOffset":"+00:00","bizStep":"packing","disposition":"active","readPoint":{"id":"urn:epc:id:sgln:4012345.00001.0"},"bizLocation":{"id":"urn:epc:id:sgln:4012345.00002.0"}`
+	first := `{"type":"ObjectEvent",` + common + `,"epcList":["` + item + `"],"action":"ADD","ilmd":{"urn:trailmark:tags":[{"urn:trailmark:epc":"` + item + `","urn:trailmark:tid":"E2801160"}]}`
+	job, err := r.Capture(context.Background(), []byte(`{"@context":"`+document.Context+`","type":"EPCISDocument","schemaVersion":"2.0","creationDate":"2026-09-21T15:00:00Z","epcisBody":{"eventList":[`+
+		first+`},`+
+		`{"type":"AggregationEvent",`+common+`,"parentID":"`+pallet+`","childEPCs":["`+item+`","https://id.gs1.org/01/10614141073464/21/2018"],"action":"ADD"},`+
+		`{"type":"TransformationEvent",`+common+`,"inputEPCList":["`+item+`"],"outputEPCList":["https://id.gs1.org/01/04012345111118/21/P1"]},`+
+		first+`,"errorDeclaration":{"declarationTime":"2026-09-22T15:00:00Z","reason":"did_not_occur"}}]}}`), false)
+	w.must(err)
+	if len(job.Events) != 4 {
+		w.t.Fatalf("%+v", job)
+	}
+	given := w.as(statement.KindHandover, statement.NewHandover([]string{item, pallet}, w.now, "https://example.com/417/demo", ""))
+	w.add(given, w.as(statement.KindAcceptance, statement.NewAcceptance([]string{item, pallet}, w.now, "https://example.com/417/demo", given.ID())))
 }
 
 // anchor brings the store into the ledger and the ledger's head onto the chain.

@@ -93,7 +93,7 @@ func TestEventsComeBack(t *testing.T) {
 	if err != nil || len(others) != 4 {
 		t.Fatal(len(others), err)
 	}
-	r, err := New(t.Context(), Options{Store: st, Ledger: entries, Size: 4, Origin: origin, Ingest: in, Audience: audience, Log: quiet, Private: a.Private,
+	r, err := New(t.Context(), Options{Store: st, Books: []Book{{Ledger: entries, Size: 4, Origin: origin}}, Ingest: in, Audience: audience, Log: quiet, Private: a.Private,
 		Post: func(context.Context, statement.Hash, []byte) error { return nil }}, others)
 	if err != nil {
 		t.Fatal(err)
