@@ -204,5 +204,25 @@ func TestAlarms(t *testing.T) {
 	if code, page, err := s.Get(t.Context(), "/?lang=zh-CN", "text/html"); err != nil || code != 200 || !bytes.Contains(page, []byte("总是")) {
 		t.Errorf("status page: %d %v", code, err)
 	}
+
+	// Work on a zone is signed by the organisation, and holds back what is told of it.
+	if out := alarms("maintenance", "--zone", z.Zone, "--for", "1h", "--why", "除霜 defrost"); !strings.Contains(out, z.Zone) {
+		t.Errorf("%s", out)
+	}
+	eventually(t, 30*time.Second, "the maintenance to show", func() bool {
+		_, page, err := s.Get(t.Context(), "/?lang=zh-CN", "text/html")
+		return err == nil && bytes.Contains(page, []byte("除霜 defrost"))
+	})
+	if err := s.Kill(stage.AgentName(z)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 60*time.Second, "the device to be missed again", func() bool {
+		now := silent("&filter=active")
+		return now != "" && now != id
+	})
+	time.Sleep(2 * time.Second)
+	if held := silent("&filter=active"); sink.told(held, "alarm.start") != 0 {
+		t.Errorf("alarm %s was told while its zone was worked on", held)
+	}
 	gatewayRun(t, s, "fsck") // exit 1 if anything is damaged
 }

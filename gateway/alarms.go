@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"io"
+	"time"
 
 	"trailmark/gateway/app"
 	"trailmark/internal/command"
@@ -16,6 +17,7 @@ people say that they have seen it. All of it works beside a running gateway.
   gateway alarms ack          acknowledge one: nobody else is told of it
   gateway alarms close        end one by hand
   gateway alarms rules        show or set what raises alarms, and who is told
+  gateway alarms maintenance  sign that a zone or device is being worked on
   gateway alarms targets      show or set where notices go; let a parked one go on
   gateway alarms test-notify  send a test notice
 
@@ -47,6 +49,8 @@ func alarms(ctx context.Context, args, environ []string, stdout io.Writer) error
 		return alarmAct(ctx, name, f, dir, parse, stdout)
 	case "rules":
 		return alarmRules(ctx, f, dir, parse, stdout)
+	case "maintenance":
+		return alarmMaintenance(f, dir, parse, stdout)
 	case "targets":
 		return alarmTargets(ctx, f, dir, parse, stdout)
 	case "test-notify":
@@ -112,6 +116,39 @@ func alarmRules(ctx context.Context, f *flag.FlagSet, dir *string, parse func(st
 		return command.Usagef("want --by: who sets the rules?")
 	}
 	return app.AlarmRules(ctx, app.AlarmRulesConfig{Dir: *dir, File: *set, Preset: *preset, Show: *show, By: *by}, stdout)
+}
+
+const alarmMaintenanceIntro = `gateway alarms maintenance has the organisation sign that something is being worked
+on. Alarms meanwhile are kept and shown all the same; whoever would be told is told
+when it ends, if the alarm goes on then. It is in the ledger like everything signed:
+nobody can open a window afterwards unseen.
+
+Example:
+
+  gateway alarms maintenance --dir data --zone cold1 --for 2h --why "除霜 defrost"
+`
+
+func alarmMaintenance(f *flag.FlagSet, dir *string, parse func(string) error, stdout io.Writer) error {
+	c := app.MaintenanceConfig{From: time.Now().Truncate(time.Second)}
+	many := func(to *[]string) func(string) error {
+		return func(v string) error { *to = append(*to, v); return nil }
+	}
+	f.Func("zone", "`id` of a zone, may be repeated", many(&c.Zones))
+	f.Func("device", "`URI` of a device's identity, may be repeated", many(&c.Devices))
+	f.Func("from", "when it begins, as `2026-03-01T08:00:00+08:00`; default now", func(v string) (err error) {
+		c.From, err = time.Parse(time.RFC3339, v)
+		return err
+	})
+	f.DurationVar(&c.For, "for", time.Hour, "how `long`, at most 168h")
+	f.StringVar(&c.Why, "why", "", "the `reason`, for everybody who sees the alarms")
+	if err := parse(alarmMaintenanceIntro); err != nil {
+		return err
+	}
+	if len(c.Zones)+len(c.Devices) == 0 || c.Why == "" {
+		return command.Usagef("want --zone or --device, and --why; see gateway alarms maintenance --help")
+	}
+	c.Dir = *dir
+	return app.Maintenance(c, stdout)
 }
 
 func alarmTargets(ctx context.Context, f *flag.FlagSet, dir *string, parse func(string) error, stdout io.Writer) error {

@@ -237,8 +237,7 @@ func Event(c EventConfig, stdin io.Reader, out io.Writer) error {
 	if c.Proceed {
 		suffix = proceedSuffix
 	}
-	name := fmt.Sprintf("event-%020d-%x%s", time.Now().UnixNano(), sum(string(data)), suffix) // in the order of being left
-	if err := enrol.WriteFile(filepath.Join(c.Dir, inboxDir, name), data, 0o600); err != nil {
+	if err := leave(c.Dir, data, suffix); err != nil {
 		return err
 	}
 	for _, one := range all {
@@ -251,6 +250,12 @@ func Event(c EventConfig, stdin io.Reader, out io.Writer) error {
 	}
 	_, err = fmt.Fprintln(out, "left for the gateway: a running one captures it within seconds, one that is stopped when it starts")
 	return err
+}
+
+// leave puts a document where the gateway captures it, in the order of being left.
+func leave(dir string, data []byte, suffix string) error {
+	name := fmt.Sprintf("event-%020d-%x%s", time.Now().UnixNano(), sum(string(data)), suffix)
+	return enrol.WriteFile(filepath.Join(dir, inboxDir, name), data, 0o600)
 }
 
 // sum names files.

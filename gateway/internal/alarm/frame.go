@@ -1,7 +1,6 @@
 package alarm
 
 import (
-	"fmt"
 	"slices"
 
 	"trailmark/gateway/internal/store"
@@ -509,35 +508,6 @@ func (f *frameJudge) calibrations(r *Rule) error {
 		a.unit = ""
 		if err := f.hold(r, f.d.machine(r, a.key(r)), a, min(since, f.end), f.end, since <= f.end, nil); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// event takes in a maintenance window. Other events are none of ours.
-func (j *judge) event(row store.Statement) error {
-	s, err := statement.Parse(row.Data)
-	if err != nil {
-		j.e.damaged(row, err)
-		return nil
-	}
-	ev, err := s.Event()
-	if err != nil {
-		j.e.damaged(row, err)
-		return nil
-	}
-	w, err := ParseWindow(ev.EPCIS)
-	if err != nil {
-		j.e.log.Warn("event that says it is a maintenance window is none", "statement", row.ID.String()[:16], "err", err)
-		return nil
-	}
-	if w == nil {
-		return nil
-	}
-	for _, o := range ev.Objects {
-		if err := j.tx.AddWindow(store.Window{ID: row.ID, Index: row.Index, Issuer: s.Header.Issuer,
-			Opens: w.From.UnixMilli(), Closes: w.To.UnixMilli(), Object: o.Object, Why: w.Why}); err != nil {
-			return fmt.Errorf("window: %w", err)
 		}
 	}
 	return nil

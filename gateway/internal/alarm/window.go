@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 	"unicode/utf8"
+
+	"trailmark/gateway/internal/store"
+	"trailmark/statement"
 )
 
 // maxWindow is the longest time that one event can hold notices back.
@@ -76,3 +80,63 @@ func NewWindow(w Window, at time.Time, objects []string) ([]byte, error) {
 
 // ZoneURI names a zone of a tenant's site as an event's object.
 func ZoneURI(zone string) string { return "urn:trailmark:zone:" + url.PathEscape(zone) }
+
+// event takes in a maintenance window. Other events are none of ours.
+func (j *judge) event(row store.Statement) error {
+	s, err := statement.Parse(row.Data)
+	if err != nil {
+		j.e.damaged(row, err)
+		return nil
+	}
+	ev, err := s.Event()
+	if err != nil {
+		j.e.damaged(row, err)
+		return nil
+	}
+	text, objects, err := j.captured(row.Index, ev)
+	if err != nil || text == nil {
+		return err
+	}
+	w, err := ParseWindow(text)
+	if err != nil {
+		j.e.log.Warn("event that says it is a maintenance window is none", "statement", row.ID.String()[:16], "err", err)
+		return nil
+	}
+	if w == nil {
+		return nil
+	}
+	for _, o := range objects {
+		if err := j.tx.AddWindow(store.Window{ID: row.ID, Index: row.Index, Issuer: s.Header.Issuer,
+			Opens: w.From.UnixMilli(), Closes: w.To.UnixMilli(), Object: o, Why: w.Why}); err != nil {
+			return fmt.Errorf("window: %w", err)
+		}
+	}
+	return nil
+}
+
+// captured is the EPCIS text of an event and the objects that it is of; no text
+// where it was erased. What an event of version 2 hashes only is in its row.
+func (j *judge) captured(index uint64, ev *statement.Event) (text []byte, objects []string, err error) {
+	if ev.Version == 1 {
+		for _, o := range ev.Objects {
+			objects = append(objects, o.Object)
+		}
+		return ev.EPCIS, objects, nil
+	}
+	e, err := j.tx.EventAt(index)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, nil // brought back after a loss, without its document
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("window: %w", err)
+	}
+	rows, err := j.tx.EventObjects(index)
+	if err != nil {
+		return nil, nil, fmt.Errorf("window: %w", err)
+	}
+	for _, o := range rows {
+		if !slices.Contains(objects, o.Object) {
+			objects = append(objects, o.Object)
+		}
+	}
+	return e.Doc, objects, nil
+}

@@ -63,11 +63,11 @@ func TestTwoLedgers(t *testing.T) {
 	for _, f := range found {
 		t.Error(f)
 	}
-	if want := (Summary{Statements: 33, Entries: 33, Anchors: 3, Readings: 81}); sum != want {
+	if want := (Summary{Statements: 40, Entries: 40, Anchors: 3, Readings: 81}); sum != want {
 		t.Errorf("checked %+v, want %+v", sum, want)
 	}
 	for _, c := range []struct{ file, want string }{
-		{"ledger/tile/entries/000.p/30", "ledger/tile/entries/000.p/30: byte "},
+		{"ledger/tile/entries/000.p/37", "ledger/tile/entries/000.p/37: byte "},
 		{"ledgers/2027h1/tile/entries/000.p/3", "ledgers/2027h1/tile/entries/000.p/3: byte "},
 		{"ledgers/2027h1/tile/0/000.p/3", "ledgers/2027h1/tile/0/000.p/3: byte "},
 		{"ledgers/2027h1/checkpoint", "ledgers/2027h1/checkpoint: "},
@@ -86,9 +86,9 @@ func TestTwoLedgers(t *testing.T) {
 	w.must(err)
 	defer db.Close()
 	for _, c := range []struct{ damage, repair, want string }{
-		{"UPDATE statement SET data = CAST(data || x'00' AS BLOB) WHERE idx = 31", "UPDATE statement SET data = substr(data, 1, length(data)-1) WHERE idx = 31", "table statement, row 31: "},
-		{"UPDATE shard SET first = 29 WHERE n = 1", "UPDATE shard SET first = 30 WHERE n = 1", ""},
-		{"UPDATE shard SET first = 31 WHERE n = 1", "UPDATE shard SET first = 30 WHERE n = 1", ""},
+		{"UPDATE statement SET data = CAST(data || x'00' AS BLOB) WHERE idx = 38", "UPDATE statement SET data = substr(data, 1, length(data)-1) WHERE idx = 38", "table statement, row 38: "},
+		{"UPDATE shard SET first = 36 WHERE n = 1", "UPDATE shard SET first = 37 WHERE n = 1", ""},
+		{"UPDATE shard SET first = 38 WHERE n = 1", "UPDATE shard SET first = 37 WHERE n = 1", ""},
 		{"UPDATE shard SET origin = 'trailmark.example/demo/2028h1' WHERE n = 1", "UPDATE shard SET origin = '" + nextOrigin + "' WHERE n = 1", "table shard, row 1: "},
 		{"UPDATE anchor SET origin = '" + origin + "' WHERE size = 3", "UPDATE anchor SET origin = '" + nextOrigin + "' WHERE size = 3", ""},
 	} {
@@ -131,7 +131,7 @@ func TestGoesOn(t *testing.T) {
 		got = append(got, f.Table+" "+f.Row)
 	}
 	slices.Sort(got)
-	want := []string{"leaf 1, 4", "node 9, 0, 0", "node trace, level, n = 3, 1, 0", "sighting 8", "statement 8", "statement 9"}
+	want := []string{"leaf 1, 4", "node 9, 0, 0", "node trace, level, n = 3, 1, 0", "sighting 7", "statement 8", "statement 9"}
 	if !slices.Equal(got, want) {
 		t.Errorf("named %q, want %q\n%v", got, want, found)
 	}
@@ -163,18 +163,18 @@ func TestEvents(t *testing.T) {
 	}
 	good := w.read(store.File)
 	for name, c := range map[string]struct{ query, want string }{
-		"a leaf gone":              {"DELETE FROM event_object WHERE list = 6 AND object LIKE '%2018'", "event_object idx 16, list 6"},
-		"all leaves gone":          {"DELETE FROM event_object WHERE idx = 17 AND list = 7", "event_object idx 17, list 7"},
-		"a parent renamed":         {"UPDATE event_object SET object = 'x' WHERE list = 5", "event_object 'x', 16, 5, 0"},
-		"an object put in":         {"INSERT INTO event_object VALUES ('x', 16, 6, 9, zeroblob(32), x'00')", "event_object idx 16, list 6"},
-		"another action":           {"UPDATE event SET action = 1 WHERE idx = 16", "event 16"},
-		"another time":             {"UPDATE event SET time = time + 1 WHERE idx = 17", "event 17"},
-		"an event gone":            {"DELETE FROM event WHERE idx = 17", "event idx = 17"},
+		"a leaf gone":              {"DELETE FROM event_object WHERE list = 6 AND object LIKE '%2018'", "event_object idx 17, list 6"},
+		"all leaves gone":          {"DELETE FROM event_object WHERE idx = 18 AND list = 7", "event_object idx 18, list 7"},
+		"a parent renamed":         {"UPDATE event_object SET object = 'x' WHERE list = 5", "event_object 'x', 17, 5, 0"},
+		"an object put in":         {"INSERT INTO event_object VALUES ('x', 17, 6, 9, zeroblob(32), x'00')", "event_object idx 17, list 6"},
+		"another action":           {"UPDATE event SET action = 1 WHERE idx = 17", "event 17"},
+		"another time":             {"UPDATE event SET time = time + 1 WHERE idx = 18", "event 18"},
+		"an event gone":            {"DELETE FROM event WHERE idx = 18", "event idx = 18"},
 		"an event of no statement": {"INSERT INTO event (idx, action, time, place, step) VALUES (2, 1, 1, '', '')", "event 2"},
-		"a document put back":      {"UPDATE event SET doc = '{}' WHERE idx = 15", "event 15"},
-		"a seed put back":          {"UPDATE event SET seed = zeroblob(32) WHERE idx = 15", "event 15"},
-		"another taker":            {"UPDATE transfer SET taker = 'x' WHERE handover IS NOT NULL", "transfer 20"},
-		"an object of a handover":  {"DELETE FROM transfer_object WHERE idx = 20 AND object LIKE '%2017'", "transfer_object object, idx = 'https://id.gs1.org/01/10614141073464/21/2017', 20"},
+		"a document put back":      {"UPDATE event SET doc = '{}' WHERE idx = 16", "event 16"},
+		"a seed put back":          {"UPDATE event SET seed = zeroblob(32) WHERE idx = 16", "event 16"},
+		"another taker":            {"UPDATE transfer SET taker = 'x' WHERE handover IS NOT NULL", "transfer 21"},
+		"an object of a handover":  {"DELETE FROM transfer_object WHERE idx = 21 AND object LIKE '%2017'", "transfer_object object, idx = 'https://id.gs1.org/01/10614141073464/21/2017', 21"},
 	} {
 		db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)")
 		w.must(err)
@@ -208,16 +208,16 @@ func TestEventChain(t *testing.T) {
 		query string
 		args  []any
 	}{
-		{"UPDATE statement SET data = $1, id = $2 WHERE idx = 15", []any{s.Bytes(), id[:]}},
-		{"DELETE FROM event_object WHERE idx = 15", nil},
-		{"INSERT INTO event_object VALUES ($1, 15, 6, 0, $2, $3)", []any{item, bytes.Repeat([]byte{9}, 1), []byte(items[0])}},
+		{"UPDATE statement SET data = $1, id = $2 WHERE idx = 16", []any{s.Bytes(), id[:]}},
+		{"DELETE FROM event_object WHERE idx = 16", nil},
+		{"INSERT INTO event_object VALUES ($1, 16, 6, 0, $2, $3)", []any{item, bytes.Repeat([]byte{9}, 1), []byte(items[0])}},
 	} {
 		_, err := db.Exec(q.query, q.args...)
 		w.must(err)
 	}
 	_, found := w.check()
 	if !slices.ContainsFunc(found, func(f Finding) bool {
-		return f.Table == "statement" && f.Row == "15" && strings.Contains(f.What, "names 0900000000000000… before it")
+		return f.Table == "statement" && f.Row == "16" && strings.Contains(f.What, "names 0900000000000000… before it")
 	}) {
 		t.Errorf("%v", found)
 	}

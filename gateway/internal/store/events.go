@@ -149,9 +149,23 @@ func (s *Store) EventsOf(ctx context.Context, object string, below uint64) ([]Ev
 	return collect(ctx, s.db, scanObject, "SELECT "+objectColumns+" FROM event_object WHERE object = $1 AND idx < $2 ORDER BY idx, list, n", object, int64(min(below, 1<<62)))
 }
 
+// EventAt is the event of a statement, as this transaction sees it.
+func (t *Tx) EventAt(index uint64) (Event, error) {
+	return first(collect(t.ctx, t.tx, scanEvent, "SELECT "+EventColumns+" FROM event WHERE idx = $1", index))
+}
+
+// EventObjects are the objects of one event, as this transaction sees them.
+func (t *Tx) EventObjects(index uint64) ([]EventObject, error) {
+	return eventObjects(t.ctx, t.tx, index)
+}
+
 // EventObjects are the objects of one event, by list and number.
 func (s *Store) EventObjects(ctx context.Context, index uint64) ([]EventObject, error) {
-	return collect(ctx, s.db, scanObject, "SELECT "+objectColumns+" FROM event_object WHERE idx = $1 ORDER BY list, n", index)
+	return eventObjects(ctx, s.db, index)
+}
+
+func eventObjects(ctx context.Context, q querier, index uint64) ([]EventObject, error) {
+	return collect(ctx, q, scanObject, "SELECT "+objectColumns+" FROM event_object WHERE idx = $1 ORDER BY list, n", index)
 }
 
 // EventQuery says which events are asked for; a member that is empty asks for
