@@ -45,6 +45,10 @@ vectors: ## make vectors/ again; they must come out the same
 	$(GO) test ./vectors -update
 	git diff --exit-code -- vectors
 
+contract: web/node_modules/.stamp ## compile anchor/contract/Anchors.sol; the artifact must come out the same
+	node anchor/contract/build.mjs
+	git diff --exit-code -- anchor/contract
+
 lint: ## golangci-lint (built on first use, which takes some minutes)
 	@test -x bin/golangci-lint || GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 	bin/golangci-lint run ./...
@@ -73,4 +77,4 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 
-.PHONY: run demo build go-build web test test-long bench vectors lint cross package clean help
+.PHONY: run demo build go-build web test test-long bench vectors contract lint cross package clean help
