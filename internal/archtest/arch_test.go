@@ -68,7 +68,8 @@ func TestArrows(t *testing.T) {
 		"passport":          {"internal/dcbor", "internal/epc", "statement", "trace", "passport"},
 		"vectors":           {"internal/dcbor", "statement", "trace", "passport"},
 		"internal/device":   {"internal/dcbor", "internal/device", "internal/est", "statement", "trace"},
-		"internal/chain":    {"internal/dcbor", "internal/chain"},
+		"internal/chain":    {"anchor/contract", "internal/dcbor", "internal/chain"},
+		"anchor/contract":   {},
 		"agent":             {"agent", "internal", "statement", "trace"},
 		"gateway":           {"gateway", "internal", "statement", "trace", "passport"},
 		"anchor":            {"anchor", "internal/chain", "internal/command", "internal/dcbor", "passport", "statement", "trace"},
@@ -107,6 +108,9 @@ func TestArrows(t *testing.T) {
 func TestForbidden(t *testing.T) {
 	for _, rule := range []struct{ root, dep, why string }{
 		{"trailmark/agent", "github.com/cometbft", "no chain SDK on the device"},
+		{"trailmark/agent", "github.com/ethereum", "no chain SDK on the device"},
+		{"trailmark/firmware-sim", "github.com/ethereum", "simulated hardware has no chain"},
+		{"trailmark/passport", "github.com/ethereum", "verification needs no chain SDK"},
 		{"trailmark/agent", "github.com/nats-io", "no broker on the device"},
 		{"trailmark/agent", "modernc.org", "no database on the device"},
 		{"trailmark/agent", "trailmark/passport", "a device reports, it does not judge"},
@@ -139,6 +143,9 @@ func TestForbidden(t *testing.T) {
 			}
 			if below(imp, "github.com/cometbft") && !below(p.ImportPath, "trailmark/internal/chain") {
 				t.Errorf("%s imports CometBFT; only internal/chain may", p.ImportPath)
+			}
+			if below(imp, "github.com/ethereum") && !below(p.ImportPath, "trailmark/internal/chain") {
+				t.Errorf("%s imports go-ethereum; only internal/chain may", p.ImportPath)
 			}
 		}
 	}
