@@ -7,6 +7,9 @@
 //   - Truth is the chain's state by (origin, size), never the fate of one
 //     submission: after any error, a time-out above all, the chain is asked
 //     before anything is sent again.
+//   - What is not final is not anchored: a chain that takes its time says so by
+//     [Pending], which is no failure. An anchor that a chain has no more is an
+//     alarm; the newest checkpoint is then anchored again.
 //   - Checkpoints are cumulative. A newer one takes the place of one that could
 //     not be anchored; nothing is queued.
 //   - One submission at a time, and the next only after the last anchor is
@@ -73,6 +76,12 @@ type Chain interface {
 	Head(ctx context.Context, origin string) (Anchor, bool, error)
 }
 
+// Pending is Submit's error while a checkpoint is on its way: no failure, and not
+// an anchor yet. Submitting it, or a newer one, goes on with it.
+type Pending struct{ State string }
+
+func (p *Pending) Error() string { return "on its way: " + p.State }
+
 var (
 	// ErrRefused is wrapped by Submit's errors that trying again does not cure.
 	ErrRefused = errors.New("refused by the chain's rules")
@@ -133,12 +142,20 @@ func guard(ctx context.Context, c Chain, head Anchor, size uint64,
 // parse reads size and root of a signed checkpoint of origin, whose signature
 // the chain and the verifiers check.
 func parse(origin string, checkpoint []byte) (size uint64, root [32]byte, err error) {
+	of, size, root, err := read(checkpoint)
+	if err == nil && of != origin {
+		return 0, root, fmt.Errorf("checkpoint of %q, want %q", of, origin)
+	}
+	return size, root, err
+}
+
+func read(checkpoint []byte) (origin string, size uint64, root [32]byte, err error) {
 	var c log.Checkpoint
 	if _, err := c.Unmarshal(checkpoint); err != nil {
-		return 0, root, err
+		return "", 0, root, err
 	}
-	if c.Origin != origin || len(c.Hash) != len(root) {
-		return 0, root, fmt.Errorf("checkpoint of %q with a root of %d bytes, want %q and %d", c.Origin, len(c.Hash), origin, len(root))
+	if len(c.Hash) != len(root) {
+		return "", 0, root, fmt.Errorf("checkpoint of %q with a root of %d bytes, want %d", c.Origin, len(c.Hash), len(root))
 	}
-	return c.Size, [32]byte(c.Hash), nil
+	return c.Origin, c.Size, [32]byte(c.Hash), nil
 }

@@ -23,6 +23,12 @@ type Options struct {
 	// may be called again with an anchor it has.
 	Record func(ctx context.Context, a Anchor) error
 
+	// Lost takes back that a chain has an anchor: it went away after it was final.
+	// When it returns nil, that survives loss of power. Nil: nobody need know.
+	Lost func(ctx context.Context, a Anchor) error
+
+	Recorded Anchor // newest one recorded before the start; zero if not known
+
 	Every    time.Duration // pause between two anchors; 1 minute if 0
 	Patience time.Duration // for one submission; 30 seconds if 0
 	RetryMin time.Duration // pause after the first failure; 1 second if 0
@@ -47,6 +53,7 @@ type Status struct {
 	Last     Anchor // newest one recorded since the start; zero if none
 	Newest   uint64 // size of the newest checkpoint seen
 	Lag      uint64 // entries in it that are not anchored
+	State    string // of a checkpoint that is on its way; empty: none is
 	Error    string // of the last attempt; empty if it went well
 	ErrorAt  time.Time
 	Failures int // attempts since the last one that went well
@@ -75,7 +82,7 @@ func New(o Options) (*Runner, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Runner{opt: o, status: Status{Chain: o.Chain.Describe(), Origin: o.Origin}}, nil
+	return &Runner{opt: o, recorded: o.Recorded, status: Status{Chain: o.Chain.Describe(), Origin: o.Origin, Last: o.Recorded}}, nil
 }
 
 // Status returns a snapshot. Safe for concurrent use.
@@ -97,7 +104,10 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 		r.note(err)
 		wait := r.opt.Every
+		var way *Pending
 		switch {
+		case errors.As(err, &way):
+			pause, wait = r.opt.RetryMin, r.opt.RetryMin
 		case errors.Is(err, ErrBehind) || errors.Is(err, ErrFork):
 			r.opt.Log.LogAttrs(ctx, slog.LevelError, "anchoring stops", slog.String("origin", r.opt.Origin), slog.Any("error", err))
 			return err
@@ -126,6 +136,9 @@ func (r *Runner) round(ctx context.Context) error {
 	// that is fetched after the head is never older by accident.
 	head, ok, err := r.head(ctx)
 	if err != nil {
+		return err
+	}
+	if err := r.lost(ctx, head, ok); err != nil {
 		return err
 	}
 	if ok {
@@ -200,6 +213,26 @@ func (r *Runner) head(ctx context.Context) (Anchor, bool, error) {
 	return head, ok, nil
 }
 
+// lost finds out that a chain has an anchor no more which was final and recorded:
+// its newest is smaller, or is of another block. What comes next is anchored and
+// recorded as if it had never been there.
+func (r *Runner) lost(ctx context.Context, head Anchor, ok bool) error {
+	was := r.recorded
+	if was.Size == 0 || ok && (head.Size > was.Size || head.Size == was.Size && head.BlockHash == was.BlockHash) {
+		return nil
+	}
+	r.opt.Log.LogAttrs(ctx, slog.LevelError, "the chain has lost an anchor; the newest checkpoint is anchored again", slog.String("chain", was.ChainID),
+		slog.String("origin", was.Origin), slog.Uint64("size", was.Size), slog.Int64("height", was.Height))
+	if r.opt.Lost != nil {
+		if err := r.opt.Lost(ctx, was); err != nil {
+			return fmt.Errorf("take back anchor of size %d in block %d: %w", was.Size, was.Height, err)
+		}
+	}
+	r.recorded = Anchor{}
+	r.update(func(s *Status) { s.Last = Anchor{} })
+	return nil
+}
+
 func (r *Runner) record(ctx context.Context, a Anchor) error {
 	if a.Size <= r.recorded.Size {
 		return nil
@@ -218,6 +251,11 @@ func (r *Runner) note(err error) {
 	describe := r.opt.Chain.Describe()
 	r.update(func(s *Status) {
 		s.Chain = describe
+		s.State = ""
+		var way *Pending
+		if errors.As(err, &way) {
+			s.State, err = way.State, nil
+		}
 		if err == nil {
 			s.Error, s.ErrorAt, s.Failures = "", time.Time{}, 0
 			return

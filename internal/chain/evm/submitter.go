@@ -380,16 +380,26 @@ func (s *Submitter) Newest(ctx context.Context, origin string) (Anchor, bool, er
 	if err := s.pins(ctx); err != nil {
 		return Anchor{}, false, err
 	}
-	_, final, err := s.opt.Client.Tips(ctx)
+	v, err := s.look(ctx)
 	if err != nil {
 		return Anchor{}, false, err
 	}
-	on, err := s.opt.Client.HeadAt(ctx, final, origin)
+	if wait, err := s.rollback(ctx, v); err != nil || wait != "" {
+		return Anchor{}, false, orWait(err, wait) // a chain that is behind tells nothing
+	}
+	on, err := s.opt.Client.HeadAt(ctx, v.final, origin)
 	if err != nil || on.Size == 0 {
 		return Anchor{}, false, err
 	}
-	a, err := s.locate(ctx, final, Head{origin, on.Size, on.Root}, on)
+	a, err := s.locate(ctx, v.final, Head{origin, on.Size, on.Root}, on)
 	return a, err == nil, err
+}
+
+func orWait(err error, wait string) error {
+	if err != nil {
+		return err
+	}
+	return errors.New(wait)
 }
 
 // locate is Client.Locate, remembered while its block stands.
