@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -146,8 +147,13 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	f.StringVar(&c.ESTURL, "est-url", c.ESTURL, "`URL` where devices reach --est (default https://<est>)")
 	f.BoolVar(&c.AuditOpen, "audit-open", false, "give every reading of an item's journey to whoever can reach the pages; always so on loopback without --base")
 	f.DurationVar(&c.AnchorEvery, "anchor-every", c.AnchorEvery, "how often the ledger's head is put on the chain")
+	f.Func("chain", "also anchor on the chain of this `URL`, evm+https://rpc,https://rpc2#0xcontract,chain=1; repeated for several;\noptions after # are told by anchor deploy --help", list(&c.Chains.URLs))
+	f.Func("chain-key", "keystore `file` of the key that pays for --chain, or web3signer+http://host:port#0xaddress or clef+…; once for all\nchains or once for each", list(&c.Chains.Keys))
+	f.Func("chain-passphrase", "`file` whose first line opens the keystore file; once for all chains or once for each", list(&c.Chains.Passphrases))
+	f.DurationVar(&c.Chains.Every, "chain-every", c.Chains.Every, "how often the ledger's head is put on each --chain")
+	f.StringVar(&c.Chains.Prefer, "passport-chain", "", "anchor passports on this chain alone, `eip155:1` say (default: the embedded one, older anchors of the others beside it)")
 	f.DurationVar(&c.CheckpointEvery, "checkpoint-every", c.CheckpointEvery, "how often the ledger signs its head")
-	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --base https://trace.acme.example \\\n    --est 0.0.0.0:8443 --est-url https://10.0.0.5:8443 --mqtt 0.0.0.0:8883 --broker-url mqtts://10.0.0.5:8883\n", stdout); err != nil {
+	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --base https://trace.acme.example \\\n    --est 0.0.0.0:8443 --est-url https://10.0.0.5:8443 --mqtt 0.0.0.0:8883 --broker-url mqtts://10.0.0.5:8883\n\n  gateway run --dir data --chain 'evm+https://rpc.example,https://rpc.example.net#0x…,chain=1' \\\n    --chain-key submitter.json --chain-passphrase submitter.pass\n", stdout); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
@@ -156,4 +162,15 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	return app.Run(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)), func(r app.Ready) {
 		fmt.Fprintf(stdout, "gateway: ready at %s, broker %s, enrolment %s\n", r.URL, r.Broker, r.EST)
 	})
+}
+
+// list takes a flag that may be repeated.
+func list(to *[]string) func(string) error {
+	return func(s string) error {
+		if s == "" {
+			return errors.New("it is empty")
+		}
+		*to = append(*to, s)
+		return nil
+	}
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -14,9 +13,7 @@ import (
 	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
-	"trailmark/internal/dcbor"
 	"trailmark/internal/keyfile"
-	"trailmark/statement"
 )
 
 // Names of the chain's keys below the gateway's own folder.
@@ -247,7 +244,8 @@ func (g *gateway) record(ctx context.Context, a anchoring.Anchor) error {
 	}); err != nil {
 		return err
 	}
-	g.seq.Anchored(a.Origin, note, a.Size, dcbor.MustMarshal(statement.Final{Type: statement.DownFinal, After: statement.After{Origin: sha256.Sum256([]byte(a.Origin)),
-		Size: a.Size, Root: a.Root, ChainID: a.ChainID, Height: uint64(a.Height), BlockHash: a.BlockHash}}))
+	if g.conf.Chains.Prefer == "" {
+		g.tellFinal(note, a)
+	}
 	return nil
 }

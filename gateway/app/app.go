@@ -46,13 +46,15 @@ type Config struct {
 	BrokerURL       string // told to devices, "": mqtts://<MQTT>
 	AnchorEvery     time.Duration
 	CheckpointEvery time.Duration
+	Chains          ChainsConfig
 	Now             func() time.Time // by which half-years end; nil: time.Now
 	AuditOpen       bool             // give every reading of an item's journey to whoever can reach the pages, also where others than users of this machine can
 }
 
 // Default works bare, on loopback.
 func Default() Config {
-	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second}
+	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second,
+		Chains: ChainsConfig{Every: 10 * time.Minute}}
 }
 
 // private reports whether only users of this machine can reach the pages: they are
@@ -85,6 +87,7 @@ type gateway struct {
 	node    *comet.Node
 	chain   anchoring.Chain
 	runner  atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
+	others  []*otherChain                    // set before Run starts anything
 	broker  *broker.Broker
 	ingest  *ingest.Ingest
 	seq     *sequence.Sequencer
@@ -161,6 +164,7 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	work.Go(func() error { return g.seq.Run(ctx) })
 	work.Go(func() error { return g.anchor(ctx) })
 	work.Go(func() error { return g.shelf.Refused(ctx) })
+	g.runChains(ctx, work)
 	work.Go(func() error { return g.office.Run(ctx) })
 	work.Go(func() error { return g.inbox(ctx) })
 	work.Go(func() error { return g.keyStatus(ctx) })
@@ -249,6 +253,9 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if err := g.guardAll(ctx); err != nil {
 		return err
 	}
+	if err := g.openChains(ctx, own); err != nil {
+		return err
+	}
 	ring := statement.NewKeyring(g.org.Audience(), authorities...)
 	if g.ingest, err = ingest.New(ctx, g.store, ring, time.Now, g.log); err != nil {
 		return err
@@ -277,6 +284,9 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	g.alarms = alarmBook{g.store, alarm.New(g.store, time.Now, g.log)}
+	if err := g.startRunners(ctx); err != nil {
+		return err
+	}
 	g.events = g.repository()
 	if err := g.sweepStatements(ctx); err != nil { // the founding identities, before anybody asks for a plan
 		return err
@@ -294,6 +304,7 @@ func (g *gateway) shelfOptions(own string) shard.Options {
 }
 
 func (g *gateway) close() {
+	g.closeChains()
 	if g.broker != nil {
 		g.broker.Stop()
 	}

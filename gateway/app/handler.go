@@ -70,6 +70,7 @@ type figures struct {
 	Forks      int               `json:"forks"`  // second statements for one number, kept as evidence: at most 100 are counted
 	Holes      []hole            `json:"holes"`  // what devices have not sent, and others of their frames wait for
 	Counters   map[string]uint64 `json:"counters"`
+	Chains     []chainFigures    `json:"chains,omitempty"`
 }
 
 // hole is frames of a device that are missing.
@@ -111,5 +112,28 @@ func (g *gateway) count(ctx context.Context) (f figures, err error) {
 		f.Holes[i] = hole{h.KeyID.String(), h.Epoch, h.From, h.To, h.Waiting}
 	}
 	f.Counters = g.ingest.Counters.Snapshot()
+	for _, a := range g.chainStatus(f.Origin, f.LedgerSize, f.Readings) {
+		open := 0
+		for _, alarm := range a.Alarms {
+			if alarm.Ended == 0 {
+				open++
+			}
+		}
+		f.Chains = append(f.Chains, chainFigures{a.Chain, a.Size, a.Lag, a.State, a.Trouble, a.Gas, a.Fee, a.FeeReadings, len(a.Alarms), open})
+	}
 	return f, nil
+}
+
+// chainFigures are of one chain beside the embedded one.
+type chainFigures struct {
+	Chain      string `json:"chain"`
+	Anchored   uint64 `json:"anchored_size"`
+	Lag        uint64 `json:"lag"`
+	State      string `json:"state"`
+	Trouble    string `json:"trouble"`
+	Gas        uint64 `json:"gas_per_anchor"`
+	Fee        string `json:"fee_per_anchor"`
+	Readings   string `json:"fee_per_1000_readings"`
+	Alarms     int    `json:"alarms"`
+	AlarmsOpen int    `json:"alarms_open"`
 }

@@ -86,6 +86,13 @@ func (g *gateway) status(ctx context.Context) (st api.Status, err error) {
 	}
 	st.Anchors = []api.Anchor{{Chain: r.Chain.ChainID, Validators: uint64(r.Chain.Validators), Height: uint64(g.node.Height()),
 		Size: r.Last.Size, At: millis(r.Last.Time), Lag: lag, Trouble: r.Error}}
+	if len(g.others) > 0 {
+		readings, err := g.store.Readings(ctx)
+		if err != nil {
+			return st, err
+		}
+		st.Anchors = append(st.Anchors, g.chainStatus(st.Ledger.Origin, st.Ledger.Entries, readings)...)
+	}
 	return st, nil
 }
 

@@ -75,6 +75,20 @@ func (c *EVM) Head(ctx context.Context, origin string) (Anchor, bool, error) {
 	return c.anchor(a), true, nil
 }
 
+// Evidence proves an anchor to verifiers who pin its block.
+func (c *EVM) Evidence(ctx context.Context, a Anchor) ([]byte, error) {
+	return c.sub.Client().Evidence(ctx, evm.Anchor{Head: evm.Head{Origin: a.Origin, Size: a.Size, Root: a.Root}, Height: uint64(a.Height), Block: a.BlockHash})
+}
+
+// Stands reports whether the chain still has a block.
+func (c *EVM) Stands(ctx context.Context, height uint64, hash [32]byte) (bool, error) {
+	b, err := c.sub.Client().BlockAt(ctx, height)
+	if errors.Is(err, evm.ErrNoBlock) {
+		return false, nil
+	}
+	return err == nil && b.Hash == hash, err
+}
+
 func (c *EVM) anchor(a evm.Anchor) Anchor {
 	return Anchor{ChainID: evm.Name(c.chainID), Origin: a.Origin, Size: a.Size, Root: a.Root,
 		Height: int64(a.Height), Time: time.Unix(int64(a.Time), 0).UTC(), BlockHash: a.Block, Tx: a.Tx[:]}

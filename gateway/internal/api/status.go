@@ -90,6 +90,23 @@ type Anchor struct {
 	At         int64  // of the block that holds it
 	Lag        uint64 // entries of the ledger that are not anchored yet
 	Trouble    string // why the last attempt failed, "" if it did not
+
+	// Of a chain beside the embedded one.
+	Contract    string // "": the embedded chain
+	Final       uint64 // newest block that is taken for final
+	State       string // of a checkpoint that is on its way, "" if none is
+	Gas         uint64 // of an anchor
+	Fee         string // of an anchor, in the chain's coin; "" before the first
+	FeeReadings string // of 1,000 readings
+	Parked      int    // checkpoints that the contract refuses for ever
+	Endpoints   []string
+	Alarms      []ChainAlarm
+}
+
+// ChainAlarm is what went wrong on a chain and stays to be seen.
+type ChainAlarm struct {
+	Kind, Text string
+	At, Ended  int64 // Ended 0: it goes on
 }
 
 // Broker is who is connected.

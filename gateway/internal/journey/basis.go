@@ -135,12 +135,6 @@ func (b *builder) checkpoint(a store.Anchor, err error) error {
 	return nil
 }
 
-// covering shows the oldest checkpoint that covers a row.
-func (b *builder) covering(row uint64) error {
-	at := b.at(row)
-	return b.checkpoint(b.c.store.AnchorCovering(b.ctx, b.books[at.Ledger].origin, at.Index))
-}
-
 // ledgers proves everything that was added, in each ledger that has some of it or a
 // checkpoint that bounds a time, at its newest anchored size.
 func (b *builder) ledgers() (out []passport.Ledger, err error) {
@@ -170,6 +164,9 @@ func (b *builder) ledger(was int, n uint64) (l passport.Ledger, err error) {
 	a := b.books[was].anchor
 	l.Newest = b.anchored(a)
 	if l.Signature, err = b.c.signer.SignRoot(a.Origin, time.UnixMilli(a.Time).Unix(), a.Root); err != nil {
+		return l, err
+	}
+	if err := b.newestElsewhere(was); err != nil {
 		return l, err
 	}
 	var sizes []uint64
@@ -228,6 +225,9 @@ func (b *builder) subtrees(a store.Anchor, indexes, sizes []uint64) (map[[2]uint
 
 // anchored is a checkpoint with its anchor, proven if the chain can.
 func (b *builder) anchored(a store.Anchor) passport.Checkpoint {
+	if cp, ok := b.elsewhere(a); ok {
+		return cp
+	}
 	anchor := passport.Anchor{Chain: a.Chain, Kind: passport.Comet, Height: uint64(a.Height), Time: a.Time}
 	copy(anchor.Block[:], a.Block)
 	cp := passport.Checkpoint{Note: a.Note, Anchor: &anchor}

@@ -129,7 +129,7 @@ func (b *builder) stays(sightings []store.Sighting, used map[statement.Hash]bool
 		}
 		stays = append(stays, stay{zone, plan.site, s.First, s.Last})
 		if a := f.After; a != nil && a.ChainID != "" { // the leg is not older than this block
-			if err := b.checkpoint(b.c.store.AnchorIn(b.ctx, a.ChainID, a.Height)); err != nil {
+			if err := b.naming(a.ChainID, a.Height); err != nil {
 				return nil, err
 			}
 		}

@@ -44,12 +44,14 @@ type Composer struct {
 	ledger Prover
 	signer *statement.Signer // the log key, for COSE receipts
 	chain  Chain             // nil: anchors are declared
+	prefer string            // see Beside
+	beside []string
 	log    *slog.Logger
 }
 
 // New makes a Composer; chain may be nil.
 func New(st *store.Store, ledger Prover, logKey *statement.Signer, chain Chain, log *slog.Logger) *Composer {
-	return &Composer{st, ledger, logKey, chain, log}
+	return &Composer{store: st, ledger: ledger, signer: logKey, chain: chain, log: log}
 }
 
 // How far apart the heads of a leg may be, in ms.
@@ -109,7 +111,7 @@ func (c *Composer) books(ctx context.Context) (out []book, err error) {
 	}
 	for i, sh := range shards {
 		b := book{origin: sh.Origin, first: sh.First}
-		b.anchor, err = c.store.LastAnchorOf(ctx, sh.Origin)
+		b.anchor, err = c.lastOf(ctx, sh.Origin)
 		if errors.Is(err, store.ErrNotFound) {
 			if i+1 < len(shards) && shards[i+1].First == sh.First {
 				continue // nothing was recorded in its time

@@ -68,3 +68,9 @@ func (s *Store) ElsewhereCovering(ctx context.Context, chain, origin string, ind
 	return first(collect(ctx, s.db, scanElsewhere, "SELECT "+elsewhereColumns+" FROM elsewhere WHERE chain = $1 AND origin = $2 AND height > 0 AND size > $3 ORDER BY size LIMIT 1",
 		chain, origin, index))
 }
+
+// ElsewhereIn is the anchor that is in a block of a chain.
+func (s *Store) ElsewhereIn(ctx context.Context, chain string, height uint64) (Elsewhere, error) {
+	return first(collect(ctx, s.db, scanElsewhere, "SELECT "+elsewhereColumns+" FROM elsewhere WHERE chain = $1 AND height > 0 AND height = $2 ORDER BY size LIMIT 1",
+		chain, height))
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -88,4 +89,17 @@ func transaction(chainID uint64, nonce uint64, to *common.Address, data []byte, 
 		return types.NewTx(&types.LegacyTx{Nonce: nonce, GasPrice: f.Cap, Gas: gas, To: to, Data: data})
 	}
 	return types.NewTx(&types.DynamicFeeTx{ChainID: number(chainID), Nonce: nonce, GasTipCap: f.Tip, GasFeeCap: f.Cap, Gas: gas, To: to, Data: data})
+}
+
+// Coins writes wei in the chain's coin, of which one is 10^18 wei.
+func Coins(wei *big.Int) string {
+	if wei == nil {
+		return ""
+	}
+	text := new(big.Rat).SetFrac(wei, new(big.Int).Mul(gwei, gwei)).FloatString(18)
+	whole, fraction, _ := strings.Cut(text, ".")
+	if fraction = strings.TrimRight(fraction, "0"); fraction == "" {
+		return whole
+	}
+	return whole + "." + fraction
 }

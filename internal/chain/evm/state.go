@@ -71,6 +71,9 @@ func (e *endpoint) block(ctx context.Context, which string) (Block, error) {
 	return Block{raw.Number.ToInt().Uint64(), *raw.Hash, uint64(raw.Timestamp), (*big.Int)(raw.BaseFee)}, nil
 }
 
+// ErrNoBlock is wrapped when a chain has no such block.
+var ErrNoBlock = ethereum.NotFound
+
 func saysBlock(b Block) string { return fmt.Sprintf("block %d %x", b.Number, b.Hash[:8]) }
 
 // BlockAt is the block of a number, as a quorum has it.

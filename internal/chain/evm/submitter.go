@@ -132,6 +132,9 @@ func (s *Submitter) Close() error {
 	return s.release()
 }
 
+// Client is what the submitter reads and writes through.
+func (s *Submitter) Client() *Client { return s.opt.Client }
+
 // Address is the submitting key's.
 func (s *Submitter) Address() common.Address { return s.address }
 
