@@ -1,8 +1,10 @@
-// Command anchor checks evidence without asking any server of ours.
+// Command anchor checks evidence without asking any server of ours, and puts ledger
+// heads on chains.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +27,15 @@ trust.
   anchor report --trust FILE -o PDF PASSPORT     the same as one page of paper
   anchor inspect FILE                            what is in any of our files
 
+On Ethereum-style chains, where it signs and asks what you name:
+
+  anchor key        make a key in a keystore file
+  anchor deploy     put the anchoring contract on a chain
+  anchor role       name, pause or take back who may anchor a ledger
+  anchor submit     anchor signed checkpoints
+  anchor status     how contract, ledger and submitter stand, and what it cost
+  anchor pin        add a chain's blocks to a trust file, so that anchors are checked
+
 Example: fetch a passport as a shopper's phone would, and check it
 
   curl -H 'Accept: application/vnd.trailmark.passport+cbor' -o item.passport \
@@ -34,7 +45,7 @@ Example: fetch a passport as a shopper's phone would, and check it
 Exit codes: 0 verified, 1 refuted or not readable, 2 usage.
 `
 
-func run(_ context.Context, args, environ []string, stdout, _ io.Writer) error {
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	name, args, err := command.Split(args, intro, stdout)
 	if err != nil {
 		return err
@@ -46,6 +57,18 @@ func run(_ context.Context, args, environ []string, stdout, _ io.Writer) error {
 		return inspectFile(args, stdout)
 	case "report":
 		return reportFile(args, stdout)
+	case "key":
+		return makeKey(args, environ, stdout)
+	case "deploy":
+		return deploy(ctx, args, environ, stdout)
+	case "role":
+		return setRole(ctx, args, environ, stdout)
+	case "submit":
+		return submit(ctx, args, environ, stdout, stderr)
+	case "status":
+		return status(ctx, args, environ, stdout)
+	case "pin":
+		return pin(ctx, args, environ, stdout)
 	default:
 		return command.Usagef("unknown command %q; see anchor --help", name)
 	}
@@ -96,4 +119,18 @@ func readLimited(path string, limit int64, hint string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is over the limit of %d bytes%s", path, limit, hint)
 	}
 	return data, nil
+}
+
+// writeWhole puts a file in place whole or not at all; it survives loss of power
+// when writeWhole returns nil.
+func writeWhole(path string, data []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }

@@ -325,3 +325,24 @@ func TestCostOfStrangers(t *testing.T) {
 		})
 	}
 }
+
+// A pin is added in order, once, and never against another.
+func TestPin(t *testing.T) {
+	trust := &passport.Trust{Version: 1}
+	at := [20]byte{1}
+	for _, n := range []uint64{7, 3, 7, 9} {
+		if err := trust.Pin("eip155:1", at, passport.Block{Number: n, Hash: statement.Hash{byte(n)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := trust.Chains[0]
+	if len(trust.Chains) != 1 || c.Kind != passport.EVM || len(c.Contract.Blocks) != 3 || c.Contract.Blocks[0].Number != 3 || c.Contract.Blocks[2].Number != 9 {
+		t.Errorf("pinned %+v", trust.Chains)
+	}
+	if err := trust.Pin("eip155:1", at, passport.Block{Number: 7, Hash: statement.Hash{8}}); err == nil {
+		t.Error("another hash of a pinned block")
+	}
+	if err := trust.Pin("eip155:1", [20]byte{2}, passport.Block{Number: 11}); err == nil {
+		t.Error("another contract")
+	}
+}

@@ -1,6 +1,7 @@
 package passport
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -130,4 +131,30 @@ func (t *Trust) chain(a *Anchor) (*Chain, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Pin takes a block of an EVM chain for final, and the chain's contract for the one
+// at address. A block of the same number with another hash, or another contract, is
+// an error: one of the two is wrong.
+func (t *Trust) Pin(chain string, address [20]byte, b Block) error {
+	at := slices.IndexFunc(t.Chains, func(c Chain) bool { return c.ID == chain && c.Kind == EVM })
+	if at < 0 {
+		t.Chains, at = append(t.Chains, Chain{ID: chain, Kind: EVM, Keys: []Validator{}}), len(t.Chains)
+	}
+	c := &t.Chains[at]
+	if c.Contract == nil {
+		c.Contract = &Contract{Address: address}
+	}
+	if c.Contract.Address != address {
+		return fmt.Errorf("chain %q: contract %x is pinned, not %x", chain, c.Contract.Address, address)
+	}
+	i, found := slices.BinarySearchFunc(c.Contract.Blocks, b.Number, func(b Block, n uint64) int { return cmp.Compare(b.Number, n) })
+	if found {
+		if have := c.Contract.Blocks[i].Hash; have != b.Hash {
+			return fmt.Errorf("chain %q: block %d is pinned as %x, not %x", chain, b.Number, have[:], b.Hash[:])
+		}
+		return nil
+	}
+	c.Contract.Blocks = slices.Insert(c.Contract.Blocks, i, b)
+	return c.check()
 }

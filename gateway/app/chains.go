@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -117,11 +116,8 @@ func (g *gateway) openChain(own, url, key, pass string) (*otherChain, error) {
 	if o.client, err = evm.Dial(target); err != nil {
 		return nil, err
 	}
-	opt := evm.Options{Client: o.client, Signer: signer, Log: g.log,
+	opt := evm.Options{Client: o.client, Signer: signer, Log: g.log, Lease: evm.LeaseOf(key, target),
 		Dir: filepath.Join(own, "evm", fmt.Sprintf("%d-%s", target.ChainID, strings.ToLower(target.Contract.Hex())))}
-	if info, err := os.Stat(key); err == nil && info.Mode().IsRegular() {
-		opt.Lease = fmt.Sprintf("%s.%d.lease", key, target.ChainID) // beside the key, so that every gateway of this machine meets it
-	}
 	if o.sub, err = evm.NewSubmitter(opt); err != nil {
 		o.client.Close()
 		return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ethereum/go-ethereum"
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"trailmark/anchor/contract"
@@ -47,6 +48,12 @@ const (
 // SetRole gives, pauses or takes a role; key must be the owner's.
 func (c *Client) SetRole(ctx context.Context, key Signer, origin string, who common.Address, role Role) (Done, error) {
 	return c.owner(ctx, key, "setRole", Head{Origin: origin}.key(), who, uint8(role))
+}
+
+// RoleCalldata is what a wallet that owns the contract sends to it, in hex.
+func RoleCalldata(origin string, who common.Address, role Role) (string, error) {
+	data, err := anchors.Pack("setRole", Head{Origin: origin}.key(), who, uint8(role))
+	return hexutil.Encode(data), err
 }
 
 // OfferOwnership offers the contract to another address, which must accept.

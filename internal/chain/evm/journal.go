@@ -244,6 +244,16 @@ func lastOf[T any](s []T) []T { return s[max(0, len(s)-maxNotes):] }
 // ErrLeased is wrapped when another process of this machine holds the key.
 var ErrLeased = errors.New("key is in use")
 
+// LeaseOf is the file that is locked while a key is in use on a chain: beside a
+// keystore file, so that all of this machine meet it; for an external signer "",
+// which is in the submitter's own folder. The target's chain id must be set.
+func LeaseOf(key string, t Target) string {
+	if info, err := os.Stat(key); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	return fmt.Sprintf("%s.%d.lease", key, t.ChainID)
+}
+
 // lease locks path until the process ends or release is called, whichever is
 // first: the kernel lets go of it after a kill -9.
 func lease(path string) (release func() error, err error) {

@@ -223,6 +223,13 @@ func (c *Client) pendingNonce(ctx context.Context, who common.Address) (most uin
 	return most
 }
 
+// Balance is what an address owns, in wei.
+func (c *Client) Balance(ctx context.Context, at Block, who Address) (*big.Int, error) {
+	return agreed(ctx, c, "balance", func(ctx context.Context, e *endpoint) (*big.Int, error) {
+		return e.eth.BalanceAt(ctx, who, number(at.Number))
+	}, (*big.Int).String)
+}
+
 // Pins are what must never change under a ledger.
 type Pins struct {
 	ChainID uint64      `json:"chain_id"`

@@ -26,6 +26,18 @@ type Target struct {
 	Bump     time.Duration  // age at which the fee of a waiting transaction is raised; 0: 2 minutes
 }
 
+// Address and Hash are go-ethereum's, for those who must not import it.
+type (
+	Address = common.Address
+	Hash    = common.Hash
+)
+
+// ParseAddress reads 0x and 40 hex digits.
+func ParseAddress(s string) (a Address, err error) {
+	err = unhex(a[:], s)
+	return a, err
+}
+
 const (
 	maxEndpoints   = 16
 	defaultBump    = 2 * time.Minute
