@@ -31,6 +31,7 @@ type Options struct {
 
 	Every, Seal, Anchor time.Duration // sampling, frames, anchors
 	Sim                 []string      // further flags of firmware-sim run
+	Gateway             []string      // further flags of gateway run, read at each start
 
 	Keys map[string]string // by zone: where its agent keeps its key; a file without
 
@@ -144,7 +145,7 @@ func (s *Stage) StartGateway(ctx context.Context) error {
 	if s.Base != "" {
 		args = append(args, "--base", s.Base)
 	}
-	c, err := s.spawn("gateway", args...)
+	c, err := s.spawn("gateway", append(args, s.Gateway...)...)
 	if err != nil {
 		return err
 	}
