@@ -38,6 +38,9 @@ test: build ## every test that fits in ten minutes, with the race detector
 test-long: build ## the agent's budget and a month without a gateway (20 minutes; root for the card)
 	TRAILMARK_LONG=1 $(GO) test -count=1 -timeout 60m -v -run '^(TestAgentBudget|TestOffline|TestOfflineMonth)$$' ./agent/internal/outbox ./e2e
 
+test-geth: ## the submitter on a real geth that is killed and forgets (builds geth: some minutes)
+	$(GO) -C internal/chain/evm/testdata/geth test -count=1 -timeout 30m -v .
+
 bench: ## the figures of docs/specification.md
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./trace ./statement ./agent/internal/outbox ./gateway/internal/ingest
 
@@ -77,4 +80,4 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 
-.PHONY: run demo build go-build web test test-long bench vectors contract lint cross package clean help
+.PHONY: run demo build go-build web test test-long test-geth bench vectors contract lint cross package clean help
