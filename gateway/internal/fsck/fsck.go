@@ -310,6 +310,7 @@ func (c *checker) end(i int) (uint64, bool) {
 
 // ledgers recomputes every tree and holds rows and anchors against them.
 func (c *checker) ledgers() error {
+	c.elsewhereStrays()
 	anchors, sizes := c.anchorRows()
 	c.openChain()
 	rows := &entries{c: c}
@@ -341,6 +342,7 @@ func (c *checker) ledger(i int, sh store.Shard, rows *entries, anchors [][]any, 
 		sizes = map[uint64]bool{}
 	}
 	sizes[sh.Size] = true
+	others := c.elsewhereRows(sh.Origin, sizes)
 	end, ended := c.end(i)
 	in := ledger.Inspection{Dir: filepath.Join(c.Dir, filepath.FromSlash(dir)), Key: v, Sizes: sizes,
 		Row: func(index uint64) ([32]byte, bool) {
@@ -377,5 +379,6 @@ func (c *checker) ledger(i int, sh store.Shard, rows *entries, anchors [][]any, 
 		c.rowf("shard", fmt.Sprint(sh.N), "root %x at size %d, the ledger's entries give %x", sh.Root[:], sh.Size, root)
 	}
 	c.anchors(sh.Origin, anchors, found)
+	c.elsewhere(sh.Origin, others, found)
 	return nil
 }
