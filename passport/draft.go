@@ -21,6 +21,21 @@ type Draft struct {
 	trails   []Trail
 	heads    []Mark   // of each trail
 	older    [][]Mark // of each trail
+	moments  [][]momentMark
+	members  []memberMark
+	inputs   [][]byte
+	journey  bool // of version 2 in any case
+}
+
+// memberMark and momentMark name their statements before the passport is in order.
+type memberMark struct {
+	Place
+	Member
+}
+
+type momentMark struct {
+	Place
+	moment uint64
 }
 
 // drafted is a statement and the records to show of it.
@@ -46,6 +61,30 @@ func (d *Draft) Add(at Place, raw []byte) {
 	}
 }
 
+// Member shows an object of a list of an event that was added: its leaf and the
+// inclusion path of it. The passport is then of version 2.
+func (d *Draft) Member(at Place, list statement.ItemList, index uint64, leaf []byte, path []statement.Hash) {
+	m := memberMark{at, Member{List: list, Index: index, Leaf: leaf, Path: path}}
+	if !slices.ContainsFunc(d.members, func(o memberMark) bool { return o.Place == at && o.compare(m.Member) == 0 }) {
+		d.members = append(d.members, m)
+	}
+}
+
+// Input adds the passport of an input that a member shows.
+func (d *Draft) Input(passport []byte) { d.inputs = append(d.inputs, passport) }
+
+// Moment says that the trail added last is cut at a moment of a handover or an
+// acceptance that was added. Moments ascend by the sizes of their heads, which
+// must be among the cuts of the trail's range.
+func (d *Draft) Moment(at Place, moment uint64) {
+	last := len(d.moments) - 1
+	d.moments[last] = append(d.moments[last], momentMark{at, moment})
+}
+
+// Journey makes a passport of version 2 even if nothing in it asks for that: of
+// an item that events and changes of custody name by itself.
+func (d *Draft) Journey() { d.journey = true }
+
 // Has reports whether a place's statement was added.
 func (d *Draft) Has(at Place) bool { return d.evidence[at] != nil }
 
@@ -60,6 +99,7 @@ func (d *Draft) Show(m Mark, record []byte, leaves []statement.Hash) {
 // must have been shown. The older ones ascend by size.
 func (d *Draft) Trail(t Trail, head Mark, older ...Mark) {
 	d.trails, d.heads, d.older = append(d.trails, t), append(d.heads, head), append(d.older, older)
+	d.moments = append(d.moments, nil)
 }
 
 // Indexes are the ledger indexes of what was added, ascending.
@@ -139,7 +179,20 @@ func (d *Draft) Finish(ledgers ...Ledger) (*Passport, error) {
 		for _, m := range d.older[i] {
 			t.Older = append(t.Older, Ref{Evidence: at[m.Place], Record: m.Record})
 		}
+		t.Moments = nil
+		for _, m := range d.moments[i] {
+			t.Moments = append(t.Moments, MomentRef{Evidence: at[m.Place], Moment: m.moment})
+		}
 		p.Trails = append(p.Trails, t)
+	}
+	for _, m := range d.members {
+		m.Evidence = at[m.Place]
+		p.Members = append(p.Members, m.Member)
+	}
+	slices.SortFunc(p.Members, Member.compare)
+	p.Inputs = d.inputs
+	if p.Version = p.needs(); d.journey {
+		p.Version = 2
 	}
 	return p, p.check()
 }

@@ -188,6 +188,9 @@ func (c *check) statements() error {
 			return signed(i, err)
 		}
 		c.lines[id.Key.ID()] = c.line(id, ring)
+		if id.Role == statement.RoleOrganisation && id.Name != "" {
+			c.h.names[id.Subject] = id.Name
+		}
 	}
 	for i := range c.evidence {
 		e := &c.evidence[i]
@@ -195,7 +198,7 @@ func (c *check) statements() error {
 		if e.id, err = ring.Verify(e.s); err != nil {
 			return signed(i, err)
 		}
-		if err := c.take(e); err != nil {
+		if err := c.take(i, e); err != nil {
 			return refuse(CodeMalformed, "statement %d: %w", i, err)
 		}
 	}
@@ -222,7 +225,7 @@ func signed(i int, err error) error {
 }
 
 // take decodes a verified statement's payload.
-func (c *check) take(e *proven) (err error) {
+func (c *check) take(i int, e *proven) (err error) {
 	switch e.s.Header.Kind {
 	case statement.KindFrame:
 		if e.frame, err = e.s.Frame(); err != nil {
@@ -268,14 +271,44 @@ func (c *check) take(e *proven) (err error) {
 				c.erased[erasedKey{e.id.Subject, r.Block.Start, r.Block.N}] = true
 			}
 		}
-	case statement.KindHandover:
-		_, err = e.s.Handover()
-	case statement.KindAcceptance:
-		_, err = e.s.Acceptance()
-	case statement.KindEvent:
-		_, err = e.s.Event()
+	case statement.KindHandover, statement.KindAcceptance, statement.KindEvent:
+		return c.takeHistory(i, e)
 	}
 	return err
+}
+
+// takeHistory decodes what an organisation signs, which a passport of version 1
+// only shows: it has the first version of these statements and no other.
+func (c *check) takeHistory(i int, e *proven) error {
+	h, n, version := &c.h, uint64(i), uint64(1)
+	switch e.s.Header.Kind {
+	case statement.KindHandover:
+		x, err := e.s.Handover()
+		if err != nil {
+			return err
+		}
+		version, h.moments[n] = x.Version, x.Moments
+		h.handovers = append(h.handovers, &handover{Handover: x, e: e, n: n})
+	case statement.KindAcceptance:
+		x, err := e.s.Acceptance()
+		if err != nil {
+			return err
+		}
+		version, h.moments[n] = x.Version, x.Moments
+		h.acceptances = append(h.acceptances, acceptance{x, e, n})
+	case statement.KindEvent:
+		x, err := e.s.Event()
+		if err != nil {
+			return err
+		}
+		if version = x.Version; version == 2 {
+			h.events = append(h.events, &happened{x, e, i})
+		}
+	}
+	if version > c.p.Version {
+		return fmt.Errorf("%s of version %d in a passport of version %d", e.s.Header.Kind, version, c.p.Version)
+	}
+	return nil
 }
 
 // validity refuses what was signed with a key that was revoked or out of date.

@@ -25,6 +25,9 @@ func (c *check) legs() error {
 			c.v.Unmonitored += gap
 		} else {
 			c.v.Conflicts++ // in two zones at once: shown, not resolved
+			if c.p.Version > 1 {
+				c.contradict(InTwoZones, c.v.Legs[i].From, c.h.item)
+			}
 		}
 	}
 	return nil
@@ -44,6 +47,9 @@ func (c *check) closeLeg(in []placed) {
 		}
 		end = max(end, s.Last)
 		l.Reads += s.Reads
+		if s.carrier != "" && !slices.Contains(l.Carriers, s.carrier) {
+			l.Carriers = append(l.Carriers, s.carrier)
+		}
 	}
 	l.To = end
 	if len(in) == 1 && in[0].Reads == 1 {

@@ -46,6 +46,8 @@ type Passport struct {
 	Ledgers  []Ledger   `cbor:"3,keyasint"`
 	Evidence []Evidence `cbor:"4,keyasint"` // ascending by place
 	Trails   []Trail    `cbor:"5,keyasint"`
+	Members  []Member   `cbor:"6,keyasint,omitempty"` // of version 2; ascending by evidence, list, index
+	Inputs   [][]byte   `cbor:"7,keyasint,omitempty"` // of version 2; passports of what the item was made from
 }
 
 // An Item is named as in a GS1 Digital Link: /01/{GTIN}/21/{Serial}.
@@ -128,6 +130,7 @@ type Trail struct {
 	Range   trace.Range    `cbor:"6,keyasint"`
 	Older   []Ref          `cbor:"7,keyasint,omitempty"` // earlier heads, ascending by size
 	Runs    []Run          `cbor:"8,keyasint,omitempty"` // of an audit
+	Moments []MomentRef    `cbor:"9,keyasint,omitempty"` // of version 2; ascending by size
 }
 
 // A Ref names a disclosed record.
@@ -208,8 +211,8 @@ func Parse(data []byte) (*Passport, error) {
 // check refuses what is out of the wire format's bounds, outside byte strings.
 func (p *Passport) check() error {
 	switch {
-	case p.Version != 1:
-		return fmt.Errorf("passport version %d, want 1", p.Version)
+	case p.Version < 1 || p.Version > 2 || p.Version < p.needs():
+		return fmt.Errorf("passport version %d, want %d", p.Version, p.needs())
 	case len(p.Item.GTIN) != 14 || len(p.Item.Serial) < 1 || len(p.Item.Serial) > 20:
 		return fmt.Errorf("item %q %q is not a gtin-14 and a serial", p.Item.GTIN, p.Item.Serial)
 	case len(p.Ledgers) < 1 || len(p.Ledgers) > maxLedgers || len(p.Evidence) < 1 || len(p.Evidence) > maxEvidence || len(p.Trails) > maxTrails:
@@ -236,7 +239,7 @@ func (p *Passport) check() error {
 			return fmt.Errorf("trail %d: %w", i, err)
 		}
 	}
-	return nil
+	return p.checkJourney()
 }
 
 // checkpoints are the newest, then the older ones.
@@ -258,6 +261,9 @@ func (t *Trail) check() error {
 		t.Runs != nil && len(t.Runs) == 0 || t.Range.A > trace.MaxSize || t.Range.B > trace.MaxSize {
 		return fmt.Errorf("%d nodes, %d older heads, %d runs are out of bounds", len(t.Range.Nodes), len(t.Older), len(t.Runs))
 	}
+	if t.Moments != nil && len(t.Moments) == 0 || len(t.Moments) > maxMoments {
+		return fmt.Errorf("%d moments are out of bounds", len(t.Moments))
+	}
 	for _, r := range t.Runs {
 		if len(r.Records) < 1 || len(r.Records) > MaxRun || r.First > trace.MaxSize {
 			return fmt.Errorf("run of %d blocks is out of bounds", len(r.Records))
@@ -266,9 +272,10 @@ func (t *Trail) check() error {
 	return nil
 }
 
-// Encode is the passport's file.
+// Encode is the passport's file, of the least version that has all its members
+// unless it is of a later one already.
 func (p *Passport) Encode() ([]byte, error) {
-	p.Version = 1
+	p.Version = max(p.Version, p.needs())
 	data, err := dcbor.Marshal(p)
 	if err != nil {
 		return nil, err

@@ -521,7 +521,8 @@ func TestNumbersAndDurations(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, o := range []passporttest.Options{{}, {Older: true, Replanned: true}, {Withheld: true}} {
+	for _, o := range []passporttest.Options{{}, {Older: true, Replanned: true}, {Withheld: true},
+		{Journey: &passporttest.Journey{Made: true}}, {Journey: &passporttest.Journey{Handed: true, Accepted: true, Unpacked: true}}} {
 		data, _ := passporttest.Make(f, o)
 		f.Add(data)
 	}

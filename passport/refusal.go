@@ -24,6 +24,7 @@ const (
 	CodeItem        Code = "item"
 	CodeExpired     Code = "expired"
 	CodeRevoked     Code = "revoked"
+	CodeEvent       Code = "event"
 )
 
 // A Refusal is a passport that does not stand.

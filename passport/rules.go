@@ -1,6 +1,7 @@
 package passport
 
 import (
+	"cmp"
 	"slices"
 
 	"trailmark/statement"
@@ -36,6 +37,8 @@ func Rules() []string { return []string{"who-1", "who-2"} }
 func (c *check) judge() {
 	v := c.v
 	v.Product = c.product
+	defer func() { v.Outcome = v.origin(v.Outcome) }()
+	slices.SortStableFunc(v.Contradictions, func(a, b Contradiction) int { return cmp.Compare(a.At, b.At) })
 	if v.Product == nil || len(v.Legs) == 0 {
 		return
 	}
@@ -65,7 +68,7 @@ func (c *check) judge() {
 	switch {
 	case len(v.Broken) > 0:
 		v.Outcome = Beyond
-	case len(v.Withheld) > 0 || v.Conflicts > 0 || v.unjudgeable() >= 0:
+	case len(v.Withheld) > 0 || v.Conflicts > 0 || len(v.Hidden) > 0 || len(v.Contradictions) > 0 || v.unjudgeable() >= 0:
 		v.Outcome = Incomplete
 	}
 }

@@ -22,6 +22,7 @@ type strand struct {
 	shown    uint64
 	erased   uint64
 	readings []Reading
+	parts    []part // by custodian
 }
 
 // trails verifies every trail and matches them with what the plans list for the
@@ -118,6 +119,13 @@ func (c *check) trail(i int, leg *Leg) (*strand, error) {
 	if err != nil {
 		return nil, refuse(CodeConsistency, "trail %d: %w", i, err)
 	}
+	moments, err := c.moments(t, h.Head.Start)
+	if err != nil {
+		return nil, refuse(CodeConsistency, "trail %d: %w", i, err)
+	}
+	for _, m := range moments {
+		cuts = append(cuts, m.head.Size)
+	}
 	if cuts, err = runs(t, cuts); err != nil {
 		return nil, refuse(CodeBlocks, "trail %d: %w", i, err)
 	}
@@ -144,6 +152,14 @@ func (c *check) trail(i int, leg *Leg) (*strand, error) {
 			}
 		}
 		s.heads = append(s.heads, HeadFacts{At: o.e.frame.Span[1], Size: o.h.Head.Size, Anchor: c.covering(o.e.place)})
+	}
+	for _, m := range moments {
+		if err := open.Older(m.head); err != nil {
+			return nil, refuse(CodeConsistency, "trail %d: moment at %d blocks: %w", i, m.head.Size, err)
+		}
+	}
+	if s.parts, err = parts(open, t.Range.A, t.Range.B, moments); err != nil {
+		return nil, refuse(CodeRange, "trail %d: %w", i, err)
 	}
 	if err := c.blocks(t, s, open, leg.PlanBy); err != nil {
 		return nil, refuse(CodeBlocks, "trail %d: %w", i, err)
@@ -293,6 +309,10 @@ func (c *check) join(at int, ch statement.Channel, strands []strand) error {
 	}
 	for i, l := range limits {
 		f.Limits = append(f.Limits, LimitFacts{l, d.Limits[i].Total, d.Limits[i].Longest})
+	}
+	var err error
+	if f.Custodians, err = c.custodians(leg, strands); err != nil {
+		return refuse(CodeTrace, "channel %s: %w", ch.Name, err)
 	}
 	f.Unmeasured = d.Uncovered() + max(0, d.T0-leg.From) + max(0, leg.To-d.T1)
 	f.lateness(leg)

@@ -39,6 +39,13 @@ type Verdict struct {
 	Anchors     []AnchorFacts   `json:"anchors"`
 	Devices     []DeviceFacts   `json:"devices"`
 	KeyStatus   *KeyStatusFacts `json:"key_status,omitempty"` // the newest shown
+
+	// Of a passport of version 2.
+	Journey        []EventFacts    `json:"journey,omitempty"` // by time
+	Contradictions []Contradiction `json:"conflicts,omitempty"`
+	Hidden         []HiddenFacts   `json:"withheld_events,omitempty"`
+	Inputs         []InputsFacts   `json:"inputs,omitempty"`
+	Custody        []CustodyFacts  `json:"custody,omitempty"` // by time
 }
 
 // ProductFacts is what the brand says.
@@ -88,8 +95,9 @@ type Leg struct {
 	SeenFor   int64           `json:"seen_ms"`
 	Sightings int             `json:"sightings"`
 	Reads     uint64          `json:"reads"`
-	NotBefore Bound           `json:"not_before"` // when its first sighting was signed
-	NotAfter  Bound           `json:"not_after"`  // when all of it was signed
+	NotBefore Bound           `json:"not_before"`         // when its first sighting was signed
+	NotAfter  Bound           `json:"not_after"`          // when all of it was signed
+	Carriers  []string        `json:"carriers,omitempty"` // whose tags were seen in the item's stead
 	Channels  []ChannelFacts  `json:"channels"`
 }
 
@@ -109,11 +117,12 @@ type ChannelFacts struct {
 	Shown      uint64              `json:"shown_blocks"`  // whole, in an audit
 	Erased     uint64              `json:"erased_blocks"` // by the site's signed word
 	Unmeasured int64               `json:"unmeasured_ms"`
-	Heads      []HeadFacts         `json:"heads"`       // by time
-	HeadGap    int64               `json:"head_gap_ms"` // longest time of the leg without a head
-	Late       int64               `json:"lateness_ms"` // the most of its heads
-	LateProof  Proof               `json:"lateness"`    // the least of its heads
-	Readings   []Reading           `json:"-"`           // of the blocks that are shown whole
+	Heads      []HeadFacts         `json:"heads"`                // by time
+	HeadGap    int64               `json:"head_gap_ms"`          // longest time of the leg without a head
+	Late       int64               `json:"lateness_ms"`          // the most of its heads
+	LateProof  Proof               `json:"lateness"`             // the least of its heads
+	Readings   []Reading           `json:"-"`                    // of the blocks that are shown whole
+	Custodians []CustodianFacts    `json:"custodians,omitempty"` // by time
 }
 
 // HeadFacts is one signed head of a channel and the anchor that covers it.

@@ -13,16 +13,20 @@ import (
 // error is a *Refusal when the passport does not stand. What a stranger may send
 // costs at most some 16 MB and a second.
 func Verify(data []byte, trust *Trust, at time.Time) (*Verdict, error) {
-	return verify(data, trust, at, MaxSize)
+	return verify(data, trust, at.UnixMilli(), MaxSize, 0)
 }
 
 // VerifyAudit is Verify for a passport of up to MaxAudit bytes, which may cost
 // that much more: for files that somebody asked for.
 func VerifyAudit(data []byte, trust *Trust, at time.Time) (*Verdict, error) {
-	return verify(data, trust, at, MaxAudit)
+	return verify(data, trust, at.UnixMilli(), MaxAudit, 0)
 }
 
-func verify(data []byte, trust *Trust, at time.Time, limit int) (*Verdict, error) {
+// verify checks a passport that is in depth others; at is in ms.
+func verify(data []byte, trust *Trust, at int64, limit, depth int) (*Verdict, error) {
+	if depth > maxDepth {
+		return nil, refuse(CodeMalformed, "passports are more than %d deep in each other", maxDepth)
+	}
 	if len(data) > limit {
 		return nil, refuse(CodeMalformed, "passport of %d bytes is over the limit of %d", len(data), limit)
 	}
@@ -30,11 +34,13 @@ func verify(data []byte, trust *Trust, at time.Time, limit int) (*Verdict, error
 	if err != nil {
 		return nil, refuse(CodeMalformed, "%w", err)
 	}
-	c := &check{p: p, trust: trust, at: at.UnixMilli(),
+	c := &check{p: p, trust: trust, at: at, depth: depth,
 		plans: map[statement.Hash]planned{}, erased: map[erasedKey]bool{}, devices: map[statement.Hash]*DeviceFacts{}, lines: map[statement.Hash]statement.Hash{},
+		h: history{item: p.Item.URI(), shown: map[statement.Hash]bool{}, mentions: map[string][]*mention{}, inputs: map[int][]string{}, chains: map[string][]*mention{},
+			spans: map[string][]span{}, names: map[string]string{}, moments: map[uint64][]statement.Moment{}, transfers: map[uint64]int{}},
 		v: &Verdict{Item: p.Item, Outcome: Unjudged, Legs: []Leg{}, Broken: []Breach{}, Withheld: []Withheld{},
 			Ledgers: []LedgerFacts{}, Anchors: []AnchorFacts{}, Devices: []DeviceFacts{}, Statements: len(p.Evidence)}}
-	for _, step := range []func() error{c.checkpoints, c.places, c.statements, c.validity, c.records, c.legs, c.trails} {
+	for _, step := range []func() error{c.checkpoints, c.places, c.statements, c.validity, c.members, c.records, c.legs, c.trails, c.inputs} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -49,6 +55,7 @@ type check struct {
 	p     *Passport
 	trust *Trust
 	at    int64 // ms
+	depth int   // in how many passports this one is
 	v     *Verdict
 
 	ledgers   []ledger
@@ -61,6 +68,7 @@ type check struct {
 	lines     map[statement.Hash]statement.Hash // of a key, the first key of its line
 	sightings []placed
 	stays     []stay // of each leg
+	h         history
 }
 
 // ledger is a ledger whose checkpoints are verified.
@@ -98,13 +106,14 @@ type planned struct {
 	by string
 }
 
-// placed is a sighting of the item with the zone that the plan in force gives
-// its antenna.
+// placed is a sighting of the item, or of what carried it, with the zone that the
+// plan in force gives its antenna.
 type placed struct {
 	*statement.Sighting
-	from *proven
-	plan planned
-	zone statement.Zone
+	carrier string // whose tag it is of, "" for the item's own
+	from    *proven
+	plan    planned
+	zone    statement.Zone
 }
 
 // stay is what a leg rests on.
@@ -139,14 +148,15 @@ func (c *check) records() error {
 			if !ok {
 				continue
 			}
-			if !c.p.Item.matches(s.EPC) {
+			counted, carrier, ok := c.stands(pr, s)
+			if !ok {
 				return refuse(CodeItem, "statement %d shows a sighting of another item", i)
 			}
 			if pr.frame.Basis() != trace.Wall {
 				c.v.Undated++
 				continue
 			}
-			c.place(pr, s)
+			c.place(pr, counted, carrier)
 		}
 	}
 	return nil
@@ -180,12 +190,12 @@ func (c *check) open(pr *proven, s *Shown) error {
 	return nil
 }
 
-func (c *check) place(e *proven, s *statement.Sighting) {
+func (c *check) place(e *proven, s *statement.Sighting, carrier string) {
 	plan, ok := c.plans[e.frame.Plan]
 	if ok {
 		if id, _, found := plan.Antenna(e.s.Header.KeyID, s.Antenna); found {
 			zone, _ := plan.Zone(id)
-			c.sightings = append(c.sightings, placed{s, e, plan, zone})
+			c.sightings = append(c.sightings, placed{s, carrier, e, plan, zone})
 			return
 		}
 	}

@@ -16,6 +16,9 @@ type Topic string
 const (
 	TopicItem       Topic = "item"
 	TopicLeg        Topic = "leg"
+	TopicJourney    Topic = "journey"
+	TopicInputs     Topic = "inputs"
+	TopicCustody    Topic = "custody"
 	TopicDeclared   Topic = "declared"
 	TopicUnmeasured Topic = "unmeasured"
 	TopicOrder      Topic = "order"
@@ -43,16 +46,10 @@ func (v *Verdict) Sentence(l Lang) string {
 	case Beyond:
 		return v.beyond(l)
 	case Incomplete:
-		switch at := v.unjudgeable(); {
-		case len(v.Withheld) > 0:
+		if len(v.Withheld) > 0 {
 			return l.Say("记录本身可信，但不完整：有应当出示的测量没有出示。", "The records stand, but they are incomplete: measurements that ought to be shown are not.")
-		case v.Conflicts > 0:
-			return l.Say("记录本身可信，但相互矛盾：同一标签同时出现在两个地方。", "The records stand, but they contradict each other: one tag was in two places at once.")
-		case at >= 0:
-			name := v.Legs[at].Name.In(string(l))
-			return l.Say("记录本身可信，但不完整：在"+name+"没有判定所需的测量。", "The records stand, but they are incomplete: nothing measured what the rule asks for at "+name+".")
 		}
-		return l.Say("记录本身可信，但不完整。", "The records stand, but they are incomplete.")
+		return v.incomplete(l)
 	}
 	if len(v.Legs) == 0 {
 		return l.Say("记录本身可信，但其中没有这件商品的行踪。", "The records stand, but none of them saw this item.")
@@ -72,6 +69,9 @@ func (v *Verdict) where(l Lang) string {
 // beyond is the sentence for a broken rule: the first criterion, and that there
 // are more.
 func (v *Verdict) beyond(l Lang) string {
+	if len(v.Broken) == 0 {
+		return l.Say("已核验，但有超标：制成它的原料超出了其自身的标准。", "Verified, but beyond the rule: something it was made from was beyond its own.")
+	}
 	b := v.Broken[0]
 	leg := l.Say("全程", "over the whole journey")
 	if b.Leg >= 0 {
@@ -174,6 +174,9 @@ func (v *Verdict) Explain(l Lang, at *time.Location) []Section {
 			fmt.Sprintf("%s – %s (%s)", clock(leg.From), clock(leg.To), l.Duration(leg.To-leg.From)),
 			l.Presence(leg),
 		}
+		for _, o := range leg.Carriers {
+			lines = append(lines, l.Say("凭装载它的", "Seen by the tag of what it was packed in: ")+l.Object(o)+l.Say("的标签识读", ""))
+		}
 		for _, ch := range leg.Channels {
 			lines = append(lines, channel(l, ch)...)
 		}
@@ -190,14 +193,19 @@ func (v *Verdict) Explain(l Lang, at *time.Location) []Section {
 		add(TopicLeg, fmt.Sprintf(l.Say("第 %d 段：%s", "Leg %d: %s"), i+1, leg.Name.In(string(l))), lines...)
 	}
 
+	add(TopicJourney, l.Say("经过的登记", "What was recorded of it"), v.journey(l, clock)...)
+	add(TopicInputs, l.Say("由什么制成", "What it was made from"), v.origins(l, clock)...)
+	add(TopicCustody, l.Say("由谁经手", "Who had it"), v.custody(l, clock)...)
 	add(TopicDeclared, l.Say("谁声明了什么", "Who declared what"), v.declared(l)...)
 	add(TopicUnmeasured, l.Say("没有人测量的时间", "What nobody measured"), v.unmeasured(l)...)
 	add(TopicOrder, l.Say("时间与顺序", "Time and order"), v.order(l, clock)...)
-	add(TopicUnprovable, l.Say("签名不能证明什么", "What no signature can prove"),
+	unprovable := []string{
 		l.Say("签名证明是谁报告的，不证明探头放在哪里，也不证明探头是准的。", "A signature proves who reported, not where the probe sat or that it was accurate."),
 		l.Say("读到的是标签，不是商品本身；标签可能被取下或复制。", "A tag was seen, not the goods; a tag can be moved or copied."),
 		l.Say("设备还不会签署行踪索引，因此不能排除有行踪未被出示。", "Devices do not sign an index of sightings yet, so a hidden sighting cannot be excluded."),
-		l.Say("时间以设备自己的时钟为准；“时间与顺序”写明了这些时钟有多可靠。", "Times are what the devices' clocks said; “Time and order” says how far they can be trusted."))
+		l.Say("时间以设备自己的时钟为准；“时间与顺序”写明了这些时钟有多可靠。", "Times are what the devices' clocks said; “Time and order” says how far they can be trusted."),
+	}
+	add(TopicUnprovable, l.Say("签名不能证明什么", "What no signature can prove"), append(unprovable, v.unprovable(l)...)...)
 	return out
 }
 
@@ -344,6 +352,8 @@ func (c Code) Sentence(l Lang) string {
 		return l.Say("缺少测量所依据的场所计划。", "The site's plan that a measurement rests on is missing.")
 	case CodeItem:
 		return l.Say("其中有别的商品的记录。", "It shows records of another item.")
+	case CodeEvent:
+		return l.Say("装箱、取出等登记互相不符，或不属于这件商品。", "Records of packing, unpacking or the like do not fit each other, or are not of this item.")
 	case CodeExpired:
 		return l.Say("其中有签名是在密钥有效期之外作出的。", "Something was signed outside the time its key is valid for.")
 	case CodeRevoked:

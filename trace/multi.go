@@ -149,11 +149,17 @@ func (o *Opened) build(lo, hi uint64) (Node, error) {
 }
 
 // Inside is the digest of blocks [A, B).
-func (o *Opened) Inside() (d Digest, err error) {
+func (o *Opened) Inside() (Digest, error) { return o.Between(o.a, o.b) }
+
+// Between is the digest of blocks [lo, hi), at both ends of which the proof must
+// be cut.
+func (o *Opened) Between(lo, hi uint64) (d Digest, err error) {
 	some := false
 	for _, p := range o.pieces {
 		switch {
-		case p.hi <= o.a || p.lo >= o.b:
+		case p.hi <= lo || p.lo >= hi:
+		case p.lo < lo || p.hi > hi:
+			return Digest{}, fmt.Errorf("proof is not cut at blocks %d and %d", lo, hi)
 		case !some:
 			d, some = p.Digest, true
 		default:

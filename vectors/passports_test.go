@@ -173,8 +173,14 @@ func (g *generator) mutations() {
 			add(kind, i, b, judge[kind](b) == nil, "")
 		}
 	}
-	for i := range 60 {
-		b := mutate(base, "passport", i)
+	travelled, _ := passporttest.Make(g.t, passporttest.Options{Anchored: true, Older: true, KeyStatus: true,
+		Journey: &passporttest.Journey{Handed: true, Accepted: true, Unpacked: true, Ended: true}})
+	for i := range 120 {
+		from := base
+		if i >= 60 {
+			from = travelled
+		}
+		b := mutate(from, "passport", i)
 		_, err := passport.Verify(b, trust, passporttest.Now())
 		var code passport.Code
 		if r := (*passport.Refusal)(nil); errors.As(err, &r) {

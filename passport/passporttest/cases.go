@@ -54,7 +54,7 @@ func Standing() []Case {
 	skipped.KeyStatus = true
 	// The trails of the old key are those of even number, the air's first.
 	rotated := Options{Rotated: &Rotation{}}
-	return append(evmStanding(), []Case{
+	return append(append(evmStanding(), journeyStanding()...), []Case{
 		{Name: "kept"},
 		{Name: "brief", Options: Options{Brief: true}},
 		{Name: "beyond", Options: Options{Beyond: true}},
@@ -170,12 +170,12 @@ func Refused() []Case {
 	add(passport.CodeMalformed, "anchor-kind-unknown", plain, func(p *pp, _ *tr) { p.Ledgers[0].Newest.Anchor.Kind = 3 })
 	add(passport.CodeMalformed, "no-nodes", plain, func(p *pp, _ *tr) { p.Trails[0].Range.Nodes = nil })
 	frame(passport.CodeMalformed, "no-records-shown", func(e *passport.Evidence) { e.Shown.Records = nil })
-	raw("version-2", func(b []byte) []byte { b = bytes.Clone(b); b[2] = 2; return b })
+	raw("version-3", func(b []byte) []byte { b = bytes.Clone(b); b[2] = 3; return b })
 	raw("trailing-byte", func(b []byte) []byte { return append(bytes.Clone(b), 0) })
 	raw("cut-short", func(b []byte) []byte { return bytes.Clone(b[:len(b)-1]) })
 	raw("indefinite", func(b []byte) []byte { return append(append([]byte{0xbf}, b[1:]...), 0xff) })
 	raw("long-integer", func(b []byte) []byte { return append([]byte{b[0], b[1], 0x18, 0x01}, b[3:]...) })
-	raw("unknown-key", func(b []byte) []byte { return append(append([]byte{b[0] + 1}, b[1:]...), 6, 0) })
+	raw("unknown-key", func(b []byte) []byte { return append(append([]byte{b[0] + 1}, b[1:]...), 8, 0) })
 
 	add(passport.CodeCheckpoint, "ledger-unknown", plain, func(_ *pp, trust *tr) { trust.Logs[0].Origin = "ledger.example.com/acme/2025h2" })
 	add(passport.CodeCheckpoint, "log-key-another", plain, func(_ *pp, trust *tr) { trust.Logs[0].Key.Key = stranger })
@@ -307,5 +307,5 @@ func Refused() []Case {
 	add(passport.CodeBlocks, "blocks-past-the-range", audit, func(p *pp, _ *tr) { p.Trails[0].Runs[0].First++ })
 	add(passport.CodeBlocks, "blocks-overlap", audit, func(p *pp, _ *tr) { p.Trails[0].Runs = append(p.Trails[0].Runs, p.Trails[0].Runs[0]) })
 	add(passport.CodeRange, "block-left-out-of-a-run", audit, func(p *pp, _ *tr) { r := &p.Trails[0].Runs[0]; r.Records = r.Records[:2] })
-	return append(out, evmRefused()...)
+	return append(append(out, evmRefused()...), journeyRefused()...)
 }

@@ -20,22 +20,35 @@ type composer struct {
 }
 
 // compose makes the passport at the ledger's whole size.
-func (w *world) compose() *passport.Passport {
-	c := &composer{world: w, d: passport.Draft{Item: passport.Item{GTIN: GTIN, Serial: Serial}}}
+func (w *world) compose() *passport.Passport { return w.composeOf(Serial) }
+
+func (w *world) composeOf(serial string) *passport.Passport {
+	c := &composer{world: w, d: passport.Draft{Item: passport.Item{GTIN: GTIN, Serial: serial}}}
 	nth := map[statement.Kind]int{}
 	for i, e := range w.entries {
 		nth[e.kind]++
 		if c.o.Omit != nil && c.o.Omit(e.kind, nth[e.kind]) {
 			continue
 		}
-		if e.kind != statement.KindFrame || len(e.shown) > 0 {
+		shown := e.shown
+		if serial != Serial {
+			if shown = e.inputs[serial]; e.kind == statement.KindEvent && i != w.j.events[0].entry {
+				continue // an input went into the item with the first event
+			}
+		}
+		if e.kind != statement.KindFrame || len(shown) > 0 {
 			c.show(i)
 		}
-		for _, r := range e.shown {
+		for _, r := range shown {
 			c.record(i, r)
 		}
 	}
-	if w.o.Moment {
+	if w.o.Journey != nil {
+		c.journey(serial)
+	}
+	if serial != Serial {
+		c.stay(w.store, 2, 14)
+	} else if w.o.Moment {
 		c.stay(w.store, 30, 346)
 		c.stay(w.truck, 420, 420)
 	} else {
@@ -226,10 +239,15 @@ func (c *composer) trail(ch *channel, s *series, from, to int64) {
 			cuts = append(cuts, r.First, r.First+uint64(len(r.Records)))
 		}
 	}
+	moments, marks := c.momentsOf(s, a, b)
+	cuts = append(cuts, moments...)
 	var err error
 	t.Range, err = trace.Prove(s.nodes, uint64(size), uint64(a), uint64(b), cuts...)
 	c.must(err)
 	c.d.Trail(t, head, older...)
+	for _, mark := range marks {
+		mark()
+	}
 }
 
 // runs are the blocks [a, b) that were not erased.

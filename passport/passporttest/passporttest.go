@@ -73,6 +73,7 @@ type Options struct {
 	Rotated       *Rotation // the store's device goes on with another key
 	EVM           *EVM      // the newest checkpoint, or with Anchored all, is on an EVM chain
 	Rule          string    // a named rule instead of the brand's own
+	Journey       *Journey  // organisations sign events and changes of custody
 
 	// Omit leaves statements out of the passport that the ledger has, the nth of
 	// their kind from 1. Frames that head a trail are shown anyway.

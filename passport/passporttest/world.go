@@ -11,7 +11,6 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"trailmark/internal/dcbor"
-	"trailmark/internal/epc"
 	"trailmark/passport"
 	"trailmark/statement"
 	"trailmark/trace"
@@ -30,6 +29,7 @@ type world struct {
 	entries                             []entry
 	chain                               anchorer
 	anchors                             []anchored // older ones
+	j                                   journal
 }
 
 // anchorer is a chain that keeps checkpoints.
@@ -45,8 +45,9 @@ type entry struct {
 	raw     []byte
 	id      statement.Hash
 	kind    statement.Kind
-	records [][]byte // of a frame
-	shown   []int    // records to disclose
+	records [][]byte         // of a frame
+	shown   []int            // records to disclose
+	inputs  map[string][]int // of what the item was made from
 }
 
 type device struct {
@@ -153,6 +154,9 @@ func (w *world) sign(s *statement.Signer, kind statement.Kind, issuer, subject s
 func (w *world) journey() {
 	w.identities()
 	w.sitePlan(0)
+	if w.o.Journey != nil {
+		w.before()
+	}
 	if !w.o.Unruled {
 		rule := []statement.Criterion{
 			{Unit: "Cel", Limit: limits(8000, 2000)[0], Kind: statement.Cumulative, For: 30 * 60_000},
@@ -177,6 +181,9 @@ func (w *world) journey() {
 		}
 		if hour >= 6 {
 			w.frame(w.truck, hour, w.departs(), 625, false)
+		}
+		if w.o.Journey != nil {
+			w.during(hour)
 		}
 		if w.o.Anchored && hour%3 == 2 {
 			w.anchorAt(60*hour + 2)
@@ -216,6 +223,9 @@ func (w *world) identities() {
 	add(w.brand, brandIssuer, statement.RoleBrand, "")
 	if w.o.SameZone || w.o.ErasedByOther {
 		add(w.hauler, haulerIssuer, statement.RoleSite, "")
+	}
+	if w.o.Journey != nil {
+		w.enrolOrganisations()
 	}
 	add(w.store.signer, w.store.issuer, statement.RoleDevice, w.store.name)
 	add(w.truck.signer, w.truck.issuer, statement.RoleDevice, w.truck.name)
@@ -353,6 +363,15 @@ func (w *world) frame(d *device, hour, from, to int, allAlong bool) {
 		add(h)
 		s.leaves = append(s.leaves, leaf{e, len(bodies) - 2, len(bodies) - 1, digest})
 	}
+	var inputs map[string][]int
+	if w.o.Journey != nil && w.o.Journey.Made && d == w.store && hour == 1 {
+		inputs = map[string][]int{}
+		for _, serial := range inputSerials {
+			tag, tid := w.tag(d, serial)
+			inputs[serial] = []int{len(bodies)}
+			add(&statement.Sighting{Antenna: "1", EPC: tag, TID: tid, First: at(2), Last: at(14), Reads: 20})
+		}
+	}
 	shown := w.sightings(d, hour, from, to, allAlong, len(bodies), add)
 	if w.o.Rotated != nil && d == w.store && d.epoch == 0 && (hour == 4 || hour == 3 && !w.o.Rotated.Overlap) {
 		next, err := statement.NewKey(keyOf(8).Public())
@@ -364,7 +383,7 @@ func (w *world) frame(d *device, hour, from, to int, allAlong bool) {
 	f.Root, f.Count = statement.RecordsRoot(records), uint64(len(records))
 	st := w.sign(d.signer, statement.KindFrame, d.issuer, strconv.FormatUint(d.epoch, 10), f)
 	d.seq, d.prev = d.seq+1, st.ID()
-	w.entries[e].records, w.entries[e].shown = records, shown
+	w.entries[e].records, w.entries[e].shown, w.entries[e].inputs = records, shown, inputs
 }
 
 // sightings adds the frame's sightings and says which records of them to show.
@@ -374,11 +393,8 @@ func (w *world) sightings(d *device, hour, from, to int, allAlong bool, next int
 		return nil
 	}
 	see := func(serial string, first, last int64, reads uint64) {
-		id, err := epc.SGTIN96("952123454", "0321", serial, 1)
-		w.must(err)
-		tag, err := id.Encode()
-		w.must(err)
-		add(&statement.Sighting{Antenna: "1", EPC: tag, First: first, Last: last, Reads: reads})
+		tag, tid := w.tag(d, serial)
+		add(&statement.Sighting{Antenna: "1", EPC: tag, TID: tid, First: first, Last: last, Reads: reads})
 		next++
 		if serial == Serial || w.o.Foreign && hour == 2 {
 			shown = append(shown, next-1)

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"trailmark/internal/dcbor"
 	"trailmark/passport"
 	"trailmark/passport/passporttest"
 	"trailmark/statement"
@@ -148,6 +150,23 @@ func TestAudit(t *testing.T) {
 	data, _ := passporttest.Make(t, passporttest.Options{Audit: true, Erased: true})
 	wants(t, show(t, data, Options{}), "8: / runs / [", "/ first block / 0", "/ kind / 1 / block /", "4: / gaps / 300000 / 5m0s /", "/ frame id / h'",
 		"5: / erased / [", "/ digest / [")
+}
+
+// TestJourney wants what events, changes of custody and members say.
+func TestJourney(t *testing.T) {
+	data, _ := passporttest.Make(t, passporttest.Options{Journey: &passporttest.Journey{Made: true, Handed: true, Accepted: true}})
+	wants(t, show(t, data, Options{}), "6: / members / [", "/ list / 6 / items /", "/ list / 7 / inputs /", "/ leaf / <<", "/ object / \"https://id.gs1.org/01/09521234543213/21/1001\"", "7: / input passports / [",
+		"9: / moments / [", "/ moment 0 / [", "/ device kid / h'", "3: / action / 4 / transform /", "4: / at / 1772411100000 / 2026-03-02T00:25:00Z /", "2: / document hash / h'", "8: / where / \"https", "9: / step / \"packing\"")
+	old := dcbor.MustMarshal(&statement.Event{Version: 1, EPCIS: []byte("{}"), Objects: []statement.EventOf{{Object: "o"}}})
+	key, err := statement.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := key.Sign(statement.Header{Issuer: "a", Audience: "b", Kind: statement.KindEvent}, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, show(t, s.Bytes(), Options{}), "2: / epcis /", "3: / objects / [")
 }
 
 func TestTransparent(t *testing.T) {

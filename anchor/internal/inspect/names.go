@@ -36,8 +36,9 @@ type ident struct {
 
 // context is what later fields of one statement or record depend on.
 type context struct {
-	kind   statement.Kind
-	record int64
+	kind    statement.Kind
+	record  int64
+	version int64 // of an event
 }
 
 func list(each field) *shape                        { return &shape{each: &each} }
@@ -203,10 +204,15 @@ var (
 	product   = keyed(map[int64]field{1: plain("version"), 2: plain("gtin"), 3: plain("lot"), 4: sub("name", texts), 5: sub("brand", texts), 6: sub("rule", list(sub("", criterion)))})
 	criterion = tuple(plain("unit"), sub("limit", limit), named("counts", "", "longest run", "all time"), lasting("for"))
 
-	handover   = keyed(map[int64]field{1: plain("version"), 2: sub("objects", list(plain(""))), 3: wall("at"), 4: plain("to"), 5: plain("place")})
-	acceptance = keyed(map[int64]field{1: plain("version"), 2: sub("objects", list(plain(""))), 3: wall("at"), 4: plain("from"), 5: plain("handover id")})
-	event      = keyed(map[int64]field{1: plain("version"), 2: textual("epcis"),
-		3: sub("objects", list(sub("", tuple(plain("object"), plain("previous event id"))))), 4: sub("items", tuple(plain("root"), plain("size")))})
+	handover   = keyed(map[int64]field{1: plain("version"), 2: sub("objects", list(plain(""))), 3: wall("at"), 4: plain("to"), 5: plain("place"), 6: sub("moments", moments)})
+	acceptance = keyed(map[int64]field{1: plain("version"), 2: sub("objects", list(plain(""))), 3: wall("at"), 4: plain("from"), 5: plain("handover id"), 6: sub("moments", moments)})
+	moments    = list(sub("moment", tuple(plain("device kid"), plain("channel"), sub("head", traceHead))))
+	event      = keyed(map[int64]field{1: {name: "version", set: func(c *context, h head, _ string) { c.version = int64(min(h.arg, 99)) }},
+		2: of(textual("epcis"), plain("document hash")), 3: of(sub("objects", eventOf), named("action", "", "commission", "pack", "unpack", "transform", "observe", "decommission")),
+		4: of(sub("items", items), wall("at")), 5: sub("objects", eventOf), 6: sub("items", items), 7: sub("inputs", items), 8: plain("where"), 9: plain("step")})
+	eventOf = list(sub("", tuple(plain("object"), plain("previous event id"))))
+	items   = tuple(plain("root"), plain("size"))
+	item    = tuple(plain("salt"), plain("object"), plain("previous event id"), plain("tid"))
 	erasure = keyed(map[int64]field{1: plain("version"), 2: plain("frame id"), 3: wall("at"), 4: plain("why"), 5: sub("erased", list(sub("erased", erased)))})
 	erased  = keyed(map[int64]field{1: plain("record"), 2: plain("leaf hash"), 3: recordKind,
 		4: sub("block", tuple(plain("channel"), plain("start"), plain("number"), sub("digest", digest)))})
@@ -233,6 +239,16 @@ var (
 		2: device("at"), 3: plain("channel or antenna"), 4: device("until"), 5: plain("count"), 6: plain("code"), 7: plain("raw"),
 		8: sub("seqs", tuple(plain("from"), plain("to"))), 9: plain("words")})
 )
+
+// of is a field of an event whose versions use a key for different things.
+func of(first, second field) field {
+	return field{by: func(c *context) field {
+		if c.version == 1 {
+			return first
+		}
+		return second
+	}}
+}
 
 func recordBody(c *context) field {
 	f := field{name: "body"}
@@ -281,7 +297,9 @@ var (
 			sub("blocks", list(sub("", tuple(plain("number"), plain("hash")))))))})
 	chainKind    = named("kind", "", "CometBFT", "EVM")
 	passportFile = keyed(map[int64]field{1: plain("version"), 2: sub("item", tuple(plain("gtin"), plain("serial"))),
-		3: sub("ledgers", list(sub("ledger", ledger))), 4: sub("evidence", list(sub("evidence", evidence))), 5: sub("trails", list(sub("trail", trail)))})
+		3: sub("ledgers", list(sub("ledger", ledger))), 4: sub("evidence", list(sub("evidence", evidence))), 5: sub("trails", list(sub("trail", trail))),
+		6: sub("members", list(sub("member", tuple(plain("evidence"), named("list", "", "", "", "", "", "", "items", "inputs"), plain("index"), embedded("leaf", item), sub("path", hashes))))),
+		7: sub("input passports", list(plain("passport")))})
 	ledger = keyed(map[int64]field{1: sub("newest", checkpoint), 2: sub("receipt signature", tuple(embedded("protected", protected), plain("signature"))),
 		3: sub("multi-proof", hashes), 4: sub("older", list(sub("checkpoint", checkpoint)))})
 	checkpoint = keyed(map[int64]field{1: textual("note").saying(noteIDs), 2: sub("anchor", anchor), 3: plain("chain evidence")})
@@ -289,7 +307,8 @@ var (
 	evidence   = keyed(map[int64]field{1: signed1("statement"), 2: sub("place", tuple(plain("ledger"), plain("index"))),
 		3: sub("shown", tuple(sub("records", list(sub("shown", tuple(plain("index"), embedded("record", record))))), sub("multi-proof", hashes)))})
 	trail = keyed(map[int64]field{1: plain("zone"), 2: plain("device kid"), 3: plain("channel"), 4: sub("head", ref),
-		5: embedded("start", start), 6: sub("range", rangeProof), 7: sub("older heads", list(sub("", ref))), 8: sub("runs", list(sub("run", run)))})
+		5: embedded("start", start), 6: sub("range", rangeProof), 7: sub("older heads", list(sub("", ref))), 8: sub("runs", list(sub("run", run))),
+		9: sub("moments", list(sub("", tuple(plain("evidence"), plain("moment")))))})
 	run    = tuple(plain("first block"), sub("records", list(embedded("record", record))))
 	ref    = tuple(plain("evidence"), plain("record"))
 	hashes = list(plain(""))

@@ -290,6 +290,9 @@ func (p *printer) pairs(f field, h head, indent, depth int) error {
 		if f.of != nil && k.major <= majorNint {
 			e, known = f.of.keys[n]
 		}
+		if e.by != nil && e.name == "" { // even its name depends on what came before
+			e = e.by(p.ctx)
+		}
 		switch {
 		case e.name != "":
 			p.put(p.comment(e.name) + " ")

@@ -147,6 +147,15 @@ func (pg *page) findings() []said {
 		withheld.lines = append(withheld.lines, l.Say("计划要求这些测量；它们没有出示，或设备尚未上报。", "The plan lists these measurements; they are not shown, or the device has not reported them."))
 		out = append(out, withheld)
 	}
+	carried := said{title: l.Say("凭装载它的单元识读", "Seen by what it was packed in")}
+	for i, leg := range v.Legs {
+		for _, o := range leg.Carriers {
+			carried.lines = append(carried.lines, where(i)+l.Say("：", ": ")+l.Object(o))
+		}
+	}
+	if len(carried.lines) > 0 {
+		out = append(out, carried)
+	}
 	late := said{title: l.Say("锚定有多晚", "How late it was anchored")}
 	for i, leg := range v.Legs {
 		for _, ch := range leg.Channels {
