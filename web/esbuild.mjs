@@ -24,6 +24,8 @@ export const modules = {
 
 // What leaves a script by name; all other properties get short ones.
 const verdict = ofTypes(import.meta.dirname, ["verify/src/passport/verdict.ts", "verify/src/payload.ts"], ["Kind"]);
+// Of passports that the slim script does not judge.
+const journey = ofTypes(import.meta.dirname, ["verify/src/passport/facts.ts"], []);
 const judged = ofTypes(import.meta.dirname, ["verify/src/vectors.ts"], []);
 const kept = [...ofLanguage(), ...verdict];
 
@@ -33,6 +35,7 @@ const kept = [...ofLanguage(), ...verdict];
  */
 export async function script(entry, { texts = true, ...more } = {}) {
   const quoted = new Set();
+  const travelled = more.conditions?.includes("slim") ? [] : journey;
   const { outputFiles } = await build({
     ...modules,
     ...more,
@@ -51,7 +54,7 @@ export async function script(entry, { texts = true, ...more } = {}) {
     // a key's short name is for texts alone.
     compress: { passes: 3, pure_getters: true, unsafe_arrows: true, unsafe_methods: true, hoist_funs: true, keep_fargs: false, pure_funcs: ["short"] },
     mangle: {
-      properties: { reserved: [...kept, ...quoted, ...(entry.endsWith("vectors.ts") ? judged : [])], builtins: true, keep_quoted: true },
+      properties: { reserved: [...kept, ...travelled, ...quoted, ...(entry.endsWith("vectors.ts") ? judged : [])], builtins: true, keep_quoted: true },
     },
     format: { comments: false },
   }));

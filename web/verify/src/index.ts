@@ -6,3 +6,4 @@ export { parseTrust, type Trust } from "./passport/format.ts";
 export { verify } from "./passport/verify.ts";
 export { Refusal } from "./passport/verdict.ts";
 export type * from "./passport/verdict.ts";
+export type * from "./passport/facts.ts";

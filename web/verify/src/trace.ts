@@ -64,10 +64,19 @@ export type Range = Of<typeof readRange>;
 export const readNodes = list(readNode);
 export const readRange = tuple({ a: uint, b: uint, nodes: readNodes });
 
+/** A subtree of a proof and the blocks [lo, hi) that it is over. */
+export interface Piece {
+  lo: number;
+  hi: number;
+  node: Node;
+}
+
 /** A proof that led to a signed head. */
 export interface Opened {
   /** The digest of blocks [a, b). */
   inside(): Digest;
+  /** The proof's pieces, from left to right. */
+  pieces: Piece[];
   /** Throws unless every block with a part in [w0, w1) ms is among [a, b). */
   window(w0: number, w1: number): void;
   /** Throws unless a head of the same trace is a prefix; the proof must be cut at its size. */
@@ -85,7 +94,7 @@ export function openRange({ a, b, nodes }: Range, spec: Spec, top: Head, cuts: n
   checkDigestOf(spec, top.digest);
   need(a < b && b <= top.size, `blocks [${a}, ${b}) are not within a trace of ${top.size}`);
   need(nodes.length <= maxNodes, "proof has too many nodes");
-  const pieces: { lo: number; hi: number; node: Node }[] = [];
+  const pieces: Piece[] = [];
   const tree = forest(join);
   walk(top.size, [a, b, ...cuts], (lo, hi) => {
     const node = nodes[pieces.length];
@@ -97,6 +106,7 @@ export function openRange({ a, b, nodes }: Range, spec: Spec, top: Head, cuts: n
   need(pieces.length === nodes.length, "proof has nodes too many");
   need(same(tree.build(0, top.size), top), "proof does not lead to the signed head");
   return {
+    pieces,
     inside: () =>
       pieces
         .filter((p) => p.hi > a && p.lo < b)

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash, generateKeyPairSync, sign as nodeSign, verify as nodeVerify } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import test from "node:test";
-import { load, loadFor, vectors } from "../testkit/engine.mjs";
+import { bare, load, loadFor, vectors } from "../testkit/engine.mjs";
 
 const m = await load(
   "bytes.ts",
@@ -18,6 +18,7 @@ const m = await load(
   "tree.ts",
   "vectors.ts",
   "passport/epc.ts",
+  "passport/object.ts",
 );
 const { Point, etc, verify: nobleVerify, hashes } = await import("@noble/ed25519");
 const { sha512 } = await import("@noble/hashes/sha2.js");
@@ -340,6 +341,26 @@ test("tags name items as GS1 does", () => {
   assert.deepEqual(name("3046022E9A69C3000000002A"), { gtin: "16901234567820", serial: "42" });
   for (const hex of ["311BA1B300CE0A6A83000000", "3074257BF7194E4000001A", "301C00000000000000000000", "30FFFFFFFFFFFFFFFFFFFFFF"])
     assert.equal(name(hex), undefined, hex);
+});
+
+test("tags name objects as the Go side says", () => {
+  const golden = JSON.parse(readFileSync(new URL("../../../internal/epc/testdata/objects.json", import.meta.url), "utf8"));
+  for (const { Tag, URI } of golden) assert.equal(m.tagUri(of(Tag)), URI, Tag);
+  assert.ok(golden.filter((g) => g.URI !== "").length > 100);
+  for (const { URI } of golden) assert.equal(m.isSerialised(URI), URI.includes("/21/"), URI);
+  for (const uri of ["", "https://id.gs1.org/01/09506000134352/21/a%2fb", "https://id.gs1.org/01/09506000134352/21/%", "https://id.gs1.org/01/09506000134353/21/1", "https://id.gs1.org/01/09506000134352/21/%FF"])
+    assert.equal(m.isSerialised(uri), false, uri);
+});
+
+test("a build without journeys says so", async () => {
+  const slim = bare("verify-slim.js");
+  const { header, body } = m.parseCase(readFileSync(new URL("passport-journey-on-a-pallet.txt", vectors), "utf8"));
+  const check = ({ verify, parseTrust }) => verify(body, parseTrust(of(header.get("trust"))), Number(header.get("at")));
+  assert.throws(
+    () => check(slim),
+    (e) => e instanceof slim.Unsupported,
+  );
+  assert.equal(check(bare("verify.js")).legs[0].carriers.length, 1);
 });
 
 test("mutated cases are refused, never crashed on", () => {

@@ -6,9 +6,9 @@ import test from "node:test";
 import { promisify } from "node:util";
 
 // What all cases together may take without a JIT, as on an iPhone in a
-// mini-program; 6 s were measured on a busy machine of two cores. One passport
+// mini-program; 73 s were measured on a machine of two cores with fourteen at work. One passport
 // of the size of these took 41 ms and has to stay well under half a second.
-const budget = { all: 45_000, passport: 500 };
+const budget = { all: 120_000, passport: 500 };
 
 for (const [name, flags, ...args] of [
   ["node", [], "here", "vectors.js"],
@@ -25,7 +25,7 @@ for (const [name, flags, ...args] of [
     assert.deepEqual(wrong, []);
     const least = args[1].startsWith("verify") ? 130 : 250;
     assert.ok(cases >= least, `${cases} cases, want at least ${least}`);
-    // ES256, and anchors on EVM chains.
+    // ES256, anchors on EVM chains, and journeys.
     if (args[1] !== "verify-slim.js") assert.equal(unsupported, 0);
     const total = Object.values(ms).reduce((n, s) => n + s.ms, 0);
     t.diagnostic(

@@ -8,6 +8,7 @@ import type { Statement } from "../statement.ts";
 import type { Keyring } from "./keyring.ts";
 import type { Revoked } from "./ledgers.ts";
 import type { Evidence, Passport, Trust } from "./format.ts";
+import type { History } from "#journey";
 import type { AnchorFacts, Bound, Code, Device, Product, Verdict } from "./verdict.ts";
 
 export interface Check {
@@ -26,6 +27,7 @@ export interface Check {
   ring: Keyring;
   placed: Placed[]; // sightings
   stays: Stay[]; // of each leg
+  history?: History; // of a passport of version 2
 }
 
 /** A ledger whose checkpoints are verified. */
@@ -50,7 +52,7 @@ export interface Planned {
   by: string;
 }
 
-/** A sighting of the item with the zone that the plan in force gives its antenna. */
+/** A sighting of the item, or of what carried it, with the zone that the plan in force gives its antenna. */
 export interface Placed extends Planned {
   sighting: Sighting;
   from: Proven;

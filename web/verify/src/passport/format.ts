@@ -12,22 +12,24 @@ import {
   list,
   maxInt,
   nonEmpty,
-  one,
   optional,
   struct,
+  take,
   textOf,
   time,
   tuple,
   uint,
   uint53,
   type Of,
+  type Read,
 } from "../cbor.ts";
-import { need } from "../fail.ts";
+import { need, unsupported } from "../fail.ts";
 import { readKey } from "../key.ts";
 import { label } from "../names.ts";
 import { readNode } from "../trace.ts";
 import { comet, evm } from "./kinds.ts";
 import { readContract } from "#evm";
+import { journey } from "#journey";
 
 /** Bounds of a file in bytes: from anybody, and of an audit that somebody asked for. */
 export const maxSize = 524288;
@@ -75,7 +77,7 @@ const readRef = tuple({ evidence: uint, record: uint });
 
 /** One channel's trace over the time the item was in a zone. */
 export type Trail = Of<typeof readTrail>;
-const readTrail = struct({
+const trail = {
   zone: anyText,
   device: hash,
   channel: anyText,
@@ -84,17 +86,27 @@ const readTrail = struct({
   range: tuple({ a: uint53, b: uint53, nodes: list(readNode, 1, 2048) }),
   older: nonEmpty(list(readRef, 1, 128)),
   runs: nonEmpty(list(tuple({ first: uint53, records: list(bytesOf(22, 262144), 1, 4096) }), 1)),
-});
+};
+type Moments = { moments?: { evidence: number; moment: number }[] };
+const readTrail: Read<Of<ReturnType<typeof struct<typeof trail>>> & Moments> = struct(
+  journey ? Object.assign(trail, { moments: journey.moments }) : trail,
+);
 
 /** The decoded file; nothing in it is verified. */
 export type Passport = Of<typeof readPassport>;
-const readPassport = struct({
-  version: one,
+const passport = {
+  version: journey ? journey.version : ((() => take(1) || unsupported("journeys")) as Read<unknown> as Read<number>),
   item: tuple({ gtin: textOf(14, 14), serial: textOf(1, 20) }),
   ledgers: list(readLedger, 1, 8),
   evidence: list(readEvidence, 1, 4096),
   trails: list(readTrail, 0, 256),
-});
+};
+type Journey = { members?: { evidence: number; list: number; index: number; leaf: Uint8Array; path: Uint8Array[] }[]; inputs?: Uint8Array[] };
+const readPassport: Read<Of<ReturnType<typeof struct<typeof passport>>> & Journey> = journey
+  ? checked(struct(Object.assign(passport, { members: journey.members, inputs: journey.inputs })), (p) => {
+      need(p.version > 1 || !(p.members || p.inputs || p.trails.some((t) => t.moments)), "passport of version 1 with a journey");
+    })
+  : struct(passport);
 
 /** Decodes a passport of at most max bytes. */
 export function parsePassport(data: Uint8Array, max: number): Passport {

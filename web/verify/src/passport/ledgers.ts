@@ -11,6 +11,7 @@ import { openMulti } from "../tree.ts";
 import type { Check, Proven } from "./check.ts";
 import { verifyComet } from "./comet.ts";
 import { pins, verifyEvm } from "#evm";
+import { journey } from "#journey";
 import type { Anchor, Chain } from "./format.ts";
 import { comet } from "./kinds.ts";
 
@@ -105,6 +106,7 @@ export function statements(c: Check): void {
     const identity = readPayload("identity", s.payload);
     c.failing = "signature";
     ring.add(s, identity);
+    if (journey) journey.name(c, identity);
   }
   for (const e of c.evidence) {
     const s = e.statement;
@@ -164,8 +166,10 @@ function take(c: Check, e: Proven): void {
         if (block) c.erased.push({ by: by.subject, start: block.start, n: block.n });
       }
       break;
-    default:
-      readPayload(kind, payload);
+    default: {
+      const said = readPayload(kind, payload);
+      if (journey) journey.hear(c, e, said);
+    }
   }
 }
 

@@ -8,27 +8,31 @@ import { openBody, type Body } from "../record.ts";
 import { openMulti } from "../tree.ts";
 import { covering, naming, none, type Check, type Placed, type Proven } from "./check.ts";
 import { sgtin } from "./epc.ts";
+import { journey } from "#journey";
 import type { Evidence } from "./format.ts";
 import type { Bound, Leg } from "./verdict.ts";
 
 /** Opens every frame's disclosed records and collects the item's sightings. */
 export function records(c: Check): void {
   const { item, evidence } = c.passport;
+  if (journey && c.history) journey.open(c, c.history);
   evidence.forEach(({ shown }, i) => {
     if (!shown) return;
     const e = c.evidence[i];
     c.failing = "record";
     open(e, shown);
     c.failing = "item";
-    for (const { sighting } of e.records.values()) {
+    for (let { sighting } of e.records.values()) {
       if (!sighting) continue;
       const tag = sgtin(sighting.epc);
-      need(tag && tag.gtin === item.gtin && tag.serial === item.serial, `statement ${i} shows a sighting of another item`);
+      if (journey && c.history) sighting = journey.counted(c, c.history, e, sighting);
+      const own = tag && tag.gtin === item.gtin && tag.serial === item.serial;
+      need(journey && c.history ? sighting : own, `statement ${i} shows a sighting of another item`);
       if (!isWall(e.frame!)) {
         c.verdict.undated_sightings++;
         continue;
       }
-      const placed = place(c, e, sighting);
+      const placed = place(c, e, sighting!);
       if (placed) c.placed.push(placed);
       else c.verdict.unplaced_sightings++;
     }
@@ -48,11 +52,8 @@ function open(e: Proven, shown: NonNullable<Evidence["shown"]>): void {
 /** Places a sighting in the zone that the plan in force gives its antenna. */
 function place(c: Check, from: Proven, sighting: NonNullable<Body["sighting"]>): Placed | undefined {
   const planned = c.plans.get(hex(from.frame!.plan));
-  if (!planned) return undefined;
-  const { kid } = from.statement;
-  const zone = planned.plan.zones.find((z) => z.antennas.some((a) => a.name === sighting.antenna && equal(a.device, kid)));
-  const { plan, by } = planned;
-  return zone && { plan, by, sighting, from, zone };
+  const zone = planned && planned.plan.zones.find((z) => z.antennas.some((a) => a.name === sighting.antenna && equal(a.device, from.statement.kid)));
+  return zone && Object.assign({ sighting, from, zone }, planned);
 }
 
 /** Groups the sightings by zone in order of time; two sites may name a zone alike. */
@@ -71,7 +72,10 @@ export function legs(c: Check): void {
   for (let i = 1; i < v.legs.length; i++) {
     const gap = v.legs[i].from - v.legs[i - 1].to;
     if (gap >= 0) v.unmonitored_ms += gap;
-    else v.conflicting_sightings++; // in two zones at once: shown, not resolved
+    else {
+      v.conflicting_sightings++; // in two zones at once: shown, not resolved
+      if (journey && c.history) journey.contradict(c, c.history, "zones", v.legs[i].from, c.history.item);
+    }
   }
 }
 
@@ -108,6 +112,7 @@ function closeLeg(c: Check, stay: Placed[]): void {
     }
   }
   if (leg.reads === 1) leg.presence = "seen-once";
+  if (journey && c.history) journey.carried(c.history, leg, stay);
   c.verdict.legs.push(leg);
   c.stays.push({ sightings: stay, listed, last: [] });
 }

@@ -9,6 +9,7 @@ import { blockTimes, openBody, type Body } from "../record.ts";
 import { basisWall, openRange, parseStart, type Head, type Opened, type Start } from "../trace.ts";
 import { covering, type Check, type Proven } from "./check.ts";
 import type { Ref, Trail } from "./format.ts";
+import { journey, type Cut, type Part } from "#journey";
 import type { Channel, HeadFacts, Leg, Proof } from "./verdict.ts";
 
 /** A verified trail: one trace of one channel over one leg's window. */
@@ -23,6 +24,7 @@ interface Strand {
   first: number; // block
   shown: number;
   erased: number;
+  parts?: Part[]; // by custodian
 }
 
 /**
@@ -84,6 +86,8 @@ function verifyTrail(c: Check, t: Trail, n: number, leg: Leg): Strand | undefine
     cuts.push(o.head.size);
     return o;
   });
+  let moments: Cut[] | undefined;
+  if (journey && c.history) moments = journey.cut(c.history, t, head.start, cuts);
   c.failing = "blocks";
   let at = t.range.a;
   for (const { first, records } of t.runs || []) {
@@ -101,6 +105,8 @@ function verifyTrail(c: Check, t: Trail, n: number, leg: Leg): Strand | undefine
   opened.window(leg.from, to);
   c.failing = "consistency";
   for (const o of older) opened.older(o.head);
+  let parts: Part[] | undefined;
+  if (journey && moments) parts = journey.parts(opened, t.range, moments);
   const heads = [...older, { from, head }].map((o) => ({
     at: o.from.frame!.span.to,
     size: o.head.size,
@@ -115,7 +121,9 @@ function verifyTrail(c: Check, t: Trail, n: number, leg: Leg): Strand | undefine
     if (counts && x.n >= t.range.a && x.n < t.range.b && !shown.has(x.n)) gone.add(x.n);
   }
   const { a, b } = t.range;
-  return { start, spec, head, from, heads, digest, blocks: b - a, first: a, shown: shown.size, erased: gone.size };
+  const strand: Strand = { start, spec, head, from, heads, digest, blocks: b - a, first: a, shown: shown.size, erased: gone.size };
+  if (journey) strand.parts = parts;
+  return strand;
 }
 
 /** Checks the blocks that are shown whole, and notes their numbers. */
@@ -195,6 +203,14 @@ function join(c: Check, i: number, ch: PlanChannel, strands: Strand[], spans: Ma
     lateness: "proven",
   };
   if (ch.unit === "Cel" && digest.kin > BigInt(0)) facts.mkt = meanKinetic(digest);
+  if (journey && c.history) {
+    const all = journey.custodians(
+      c.history,
+      leg,
+      strands.map((s) => ({ spec: s.spec, parts: s.parts! })),
+    );
+    if (all && all.length > 0) facts.custodians = all;
+  }
   lateness(facts, leg);
   leg.channels.push(facts);
   spans.set(facts, span(digest));

@@ -22,7 +22,8 @@ export type Code =
   | "plan"
   | "item"
   | "expired"
-  | "revoked";
+  | "revoked"
+  | "event";
 
 /** A passport that does not stand. */
 export class Refusal extends Error {

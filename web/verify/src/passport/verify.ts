@@ -10,6 +10,7 @@ import { checkpoints, places, statements, validity } from "./ledgers.ts";
 import { brackets, legs, records } from "./legs.ts";
 import { judge } from "./rules.ts";
 import { trails } from "./trails.ts";
+import { journey } from "#journey";
 import { refuse, Refusal, type Verdict } from "./verdict.ts";
 
 /**
@@ -22,10 +23,13 @@ export function verify(data: Uint8Array, trust: Trust, at: number, audit = false
   let c: Check | undefined;
   try {
     c = begin(parsePassport(data, audit ? maxAudit : maxSize), trust, at);
+    if (journey && c.passport.version > 1) c.history = journey.begin(c.passport.item);
     for (const step of [checkpoints, places, statements, validity, records, legs]) step(c);
     const spans = trails(c);
+    if (journey && c.history) journey.made(c, c.history, (input) => verify(input, trust, at, true));
     brackets(c);
     judge(c, spans);
+    if (journey) journey.judge(c.verdict);
     return c.verdict;
   } catch (e) {
     if (e instanceof Refusal || e instanceof Unsupported) throw e;

@@ -5,6 +5,7 @@ import { atOrAbove, atOrBelow, isBeyond, type Limit } from "../digest.ts";
 import type { Criterion, Texts } from "../payload.ts";
 import { cumulative } from "../rule.ts";
 import { unjudgeable } from "./rules.ts";
+import type { ConflictKind } from "./facts.ts";
 import type { Breach, Code, Verdict } from "./verdict.ts";
 
 /** A language of the words that people read. */
@@ -53,6 +54,13 @@ function incomplete(v: Verdict, l: Lang): string {
       "The records stand, but they are incomplete: measurements that ought to be shown are not.",
     );
   }
+  if (v.withheld_events) {
+    return say(
+      l,
+      "记录本身可信，但不完整：有应当出示的装箱、取出等登记没有出示。",
+      "The records stand, but they are incomplete: records of packing, unpacking or the like that ought to be shown are not.",
+    );
+  }
   if (v.conflicting_sightings > 0) {
     return say(
       l,
@@ -60,13 +68,33 @@ function incomplete(v: Verdict, l: Lang): string {
       "The records stand, but they contradict each other: one tag was in two places at once.",
     );
   }
-  const name = wordsIn(v.legs[unjudgeable(v)].name, l);
+  if (v.conflicts) {
+    const [zh, en] = contradictions[v.conflicts[0].kind];
+    return say(l, `记录本身可信，但相互矛盾：${zh}。`, `The records stand, but they contradict each other: ${en}.`);
+  }
+  const at = v.product && v.legs.length > 0 ? unjudgeable(v) : -1;
+  if (at < 0) {
+    return say(
+      l,
+      "记录本身可信，但不完整：所用原料的经历没有全部出示。",
+      "The records stand, but they are incomplete: the journey of what it was made from is not all shown.",
+    );
+  }
+  const name = wordsIn(v.legs[at].name, l);
   return say(
     l,
     `记录本身可信，但不完整：在${name}没有判定所需的测量。`,
     `The records stand, but they are incomplete: nothing measured what the rule asks for at ${name}.`,
   );
 }
+
+const contradictions: Record<ConflictKind, [zh: string, en: string]> = {
+  zones: ["同时出现在两个区域", "in two zones at once"],
+  tid: ["另一枚标签带着这件商品的编号，可能是复制品", "another tag carries this item's number: it may be a copy"],
+  time: ["登记的时间早于它之前的一项", "an event is older than the one before it"],
+  packing: ["装箱的记录前后不一", "the records of its packing disagree"],
+  custody: ["交出的一方当时并不持有它", "handed over by somebody who did not have it"],
+};
 
 /** The journey in a few words. */
 function where(v: Verdict, l: Lang): string {
@@ -77,6 +105,13 @@ function where(v: Verdict, l: Lang): string {
 
 /** The sentence for a broken rule: the first criterion, and that there are more. */
 function broken(v: Verdict, l: Lang): string {
+  if (v.broken.length === 0) {
+    return say(
+      l,
+      "已核验，但有超标：制成它的原料超出了其自身的标准。",
+      "Verified, but beyond the rule: something it was made from was beyond its own.",
+    );
+  }
   const b: Breach = v.broken[0];
   const name = b.leg >= 0 ? wordsIn(v.legs[b.leg].name, l) : "";
   const leg = b.leg >= 0 ? say(l, `在${name}`, `at ${name}`) : say(l, "全程", "over the whole journey");
@@ -203,4 +238,8 @@ const refusals: Record<Code, [zh: string, en: string]> = {
   item: ["其中有别的商品的记录。", "It shows records of another item."],
   expired: ["其中有签名是在密钥有效期之外作出的。", "Something was signed outside the time its key is valid for."],
   revoked: ["其中有签名来自已被吊销的密钥。", "Something is signed by a key that was revoked."],
+  event: [
+    "装箱、取出等登记互相不符，或不属于这件商品。",
+    "Records of packing, unpacking or the like do not fit each other, or are not of this item.",
+  ],
 };
