@@ -237,7 +237,7 @@ func tag(t *testing.T, uri string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tagsOf(o)[1]
+	return o.Tags()[0]
 }
 
 // row is the stored statement with an id.

@@ -305,43 +305,5 @@ func thousandths(v int64) json.Number {
 
 // Sightings are those of every tag that names an object, by time.
 func Sightings(ctx context.Context, st *store.Store, object epc.Object) ([]store.Sighting, error) {
-	var out []store.Sighting
-	for _, tag := range tagsOf(object) {
-		found, err := st.Sightings(ctx, tag, 1<<62)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, found...)
-	}
-	slices.SortStableFunc(out, func(a, b store.Sighting) int { return cmp.Compare(a.First, b.First) })
-	return out, nil
-}
-
-// tagsOf are the memories that name an item or a logistic unit: in each coding, for
-// each length of the company prefix and each filter value.
-func tagsOf(o epc.Object) (out [][]byte) {
-	add := func(t epc.Tag, err error) {
-		if err != nil {
-			return // this coding cannot hold the name
-		}
-		if b, err := t.Encode(); err == nil {
-			out = append(out, b)
-		}
-	}
-	for filter := range uint8(8) {
-		link := epc.Link{GTIN: o.GTIN, Serial: o.Serial, SSCC: o.SSCC}
-		add(link.Tag(filter))
-		for n := 6; n <= 12; n++ {
-			switch {
-			case o.SSCC != "":
-				id := epc.ID{Scheme: epc.SSCC, Filter: filter, CompanyPrefix: o.SSCC[1 : 1+n], Reference: o.SSCC[:1] + o.SSCC[1+n:17]}
-				add(id.Tag(epc.CodingSSCC96))
-			case o.Serial != "":
-				id := epc.ID{Scheme: epc.SGTIN, Filter: filter, CompanyPrefix: o.GTIN[1 : 1+n], Reference: o.GTIN[:1] + o.GTIN[1+n:13], Serial: o.Serial}
-				add(id.Tag(epc.CodingSGTIN96))
-				add(id.Tag(epc.CodingSGTIN198))
-			}
-		}
-	}
-	return out
+	return st.SightingsOf(ctx, object.Tags(), 0, 1<<48, 1<<62)
 }

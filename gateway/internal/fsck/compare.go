@@ -16,7 +16,7 @@ var derived = []struct {
 	{"trace", []string{"id"}, []string{"kid", "channel", "start", "preimage", "entry", "frontier", "last", "value", "erased", "broken"}, false},
 	{"leaf", []string{"trace", "n"}, []string{"idx", "head", "t0", "t1", "readings"}, false},
 	{"node", []string{"trace", "level", "n"}, []string{"node"}, false},
-	{"sighting", []string{"idx", "record"}, []string{"epc", "kid", "antenna", "first", "last"}, true},
+	{"sighting", []string{"idx", "record"}, []string{"epc", "tid", "kid", "antenna", "first", "last"}, true},
 	{"event", []string{"idx"}, []string{"action", "time", "place", "step", "event_id", "doc", "seed", "corrects", "type", "verb", "disposition", "read_point", "biz_location", "parent"}, false},
 	{"event_object", []string{"object", "idx", "list", "n"}, []string{"prev", "leaf"}, false},
 	{"transfer", []string{"idx"}, []string{"at", "giver", "taker", "handover"}, false},
@@ -41,8 +41,12 @@ func (c *checker) compare() error {
 			on = append(on, "m."+k+" IS w."+k)
 		}
 		for _, r := range d.rest {
-			differ = append(differ, "m."+r+" IS NOT w."+r)
-			names = append(names, fmt.Sprintf("CASE WHEN m.%s IS NOT w.%s THEN ', %s' ELSE '' END", r, r, r))
+			is := fmt.Sprintf("m.%s IS NOT w.%s", r, r)
+			if r == "tid" { // rows from before there was the column have none
+				is = "m.tid IS NOT NULL AND " + is
+			}
+			differ = append(differ, is)
+			names = append(names, fmt.Sprintf("CASE WHEN %s THEN ', %s' ELSE '' END", is, r))
 		}
 		row := key("m")
 		if d.rowid {

@@ -214,8 +214,8 @@ func (c *checker) records(r *row, d *stream, del *store.Delivery, plan *statemen
 		case *statement.Sighting:
 			from, to = v.First, v.Last
 			kid := r.s.Header.KeyID
-			if err := c.put("INSERT INTO want.sighting (epc, idx, record, kid, antenna, first, last) VALUES ($1,$2,$3,$4,$5,$6,$7)",
-				v.EPC, r.idx, i, kid[:], v.Antenna, v.First, v.Last); err != nil {
+			if err := c.put("INSERT INTO want.sighting (epc, tid, idx, record, kid, antenna, first, last) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+				v.EPC, v.TID, r.idx, i, kid[:], v.Antenna, v.First, v.Last); err != nil {
 				return err
 			}
 		case *statement.Happening:
@@ -232,8 +232,8 @@ func (c *checker) records(r *row, d *stream, del *store.Delivery, plan *statemen
 // record (−1: all), as they are stored: there is nothing to compare them
 // with.
 func (c *checker) keepSightings(idx int64, record int) error {
-	return c.put("INSERT INTO want.sighting (epc, idx, record, kid, antenna, first, last) "+
-		"SELECT epc, idx, record, kid, antenna, first, last FROM main.sighting WHERE idx = $1 AND ($2 < 0 OR record = $2)", idx, record)
+	return c.put("INSERT INTO want.sighting (epc, tid, idx, record, kid, antenna, first, last) "+
+		"SELECT epc, tid, idx, record, kid, antenna, first, last FROM main.sighting WHERE idx = $1 AND ($2 < 0 OR record = $2)", idx, record)
 }
 
 // put writes to the scratch database.

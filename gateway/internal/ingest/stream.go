@@ -332,7 +332,7 @@ func (b *batchTx) apply(ctx context.Context, dev *stream, c *checked) error {
 	}
 	for i, v := range c.bodies {
 		if g, ok := v.(*statement.Sighting); ok {
-			if err := b.tx.AddSighting(store.Sighting{EPC: g.EPC, Index: idx, Record: i, KeyID: kid, Antenna: g.Antenna, First: g.First, Last: g.Last}); err != nil {
+			if err := b.tx.AddSighting(store.Sighting{EPC: g.EPC, TID: g.TID, Index: idx, Record: i, KeyID: kid, Antenna: g.Antenna, First: g.First, Last: g.Last}); err != nil {
 				return err
 			}
 		}

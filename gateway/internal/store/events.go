@@ -159,6 +159,31 @@ func (t *Tx) EventObjects(index uint64) ([]EventObject, error) {
 	return eventObjects(t.ctx, t.tx, index)
 }
 
+// A Mention is one object's place in an event, with the event's statement.
+type Mention struct {
+	EventObject
+	Data []byte
+}
+
+func scanMention(rows *sql.Rows, m *Mention) error {
+	var prev []byte
+	if err := rows.Scan(&m.Object, &m.Index, &m.List, &m.N, &prev, &m.Leaf, &m.Data); err != nil {
+		return err
+	}
+	return copyHash(&m.Prev, prev)
+}
+
+// Mentions are EventsOf with the statements, in one question.
+func (s *Store) Mentions(ctx context.Context, object string, below uint64) ([]Mention, error) {
+	return collect(ctx, s.db, scanMention, "SELECT object, event_object.idx, list, n, prev, leaf, data FROM event_object JOIN statement ON statement.idx = event_object.idx "+
+		"WHERE object = $1 AND event_object.idx < $2 ORDER BY event_object.idx, list, n", object, int64(min(below, 1<<62)))
+}
+
+// ListOf are the leaves of one list of an event, in its order.
+func (s *Store) ListOf(ctx context.Context, index, list uint64) ([][]byte, error) {
+	return collect(ctx, s.db, func(rows *sql.Rows, b *[]byte) error { return rows.Scan(b) }, "SELECT leaf FROM event_object WHERE idx = $1 AND list = $2 ORDER BY n", index, list)
+}
+
 // EventObjects are the objects of one event, by list and number.
 func (s *Store) EventObjects(ctx context.Context, index uint64) ([]EventObject, error) {
 	return eventObjects(ctx, s.db, index)

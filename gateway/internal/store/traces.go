@@ -168,6 +168,7 @@ func (n Nodes) Node(level uint, index uint64) (node trace.Node, err error) {
 // A Sighting says which record saw a tag.
 type Sighting struct {
 	EPC         []byte
+	TID         []byte // nil: the reader did not tell, or it was stored before TIDs were
 	Index       uint64 // statement
 	Record      int
 	KeyID       statement.Hash
@@ -177,23 +178,37 @@ type Sighting struct {
 
 func scanSighting(rows *sql.Rows, s *Sighting) error {
 	var kid []byte
-	if err := rows.Scan(&s.EPC, &s.Index, &s.Record, &kid, &s.Antenna, &s.First, &s.Last); err != nil {
+	if err := rows.Scan(&s.EPC, &s.TID, &s.Index, &s.Record, &kid, &s.Antenna, &s.First, &s.Last); err != nil {
 		return err
 	}
 	return copyHash(&s.KeyID, kid)
 }
 
-const sightingColumns = "epc, idx, record, kid, antenna, first, last"
+const sightingColumns = "epc, tid, idx, record, kid, antenna, first, last"
 
 // AddSighting stores where a sighting is.
 func (t *Tx) AddSighting(s Sighting) error {
-	return t.exec("INSERT INTO sighting ("+sightingColumns+") VALUES ($1,$2,$3,$4,$5,$6,$7)",
-		s.EPC, s.Index, s.Record, s.KeyID[:], s.Antenna, s.First, s.Last)
+	return t.exec("INSERT INTO sighting ("+sightingColumns+") VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+		s.EPC, s.TID, s.Index, s.Record, s.KeyID[:], s.Antenna, s.First, s.Last)
 }
 
 // Sightings are all sightings of a tag in statements below an index, by time.
 func (s *Store) Sightings(ctx context.Context, epc []byte, below uint64) ([]Sighting, error) {
 	return collect(ctx, s.db, scanSighting, "SELECT "+sightingColumns+" FROM sighting WHERE epc = $1 AND idx < $2 ORDER BY first, idx, record", epc, below)
+}
+
+// SightingsOf are the sightings of any of some tags that began in [from, to) ms, in
+// statements below an index, by time.
+func (s *Store) SightingsOf(ctx context.Context, tags [][]byte, from, to int64, below uint64) ([]Sighting, error) {
+	if len(tags) == 0 {
+		return nil, nil
+	}
+	args := []any{from, to, int64(min(below, 1<<62))}
+	for _, t := range tags {
+		args = append(args, t)
+	}
+	return collect(ctx, s.db, scanSighting, "SELECT "+sightingColumns+" FROM sighting WHERE epc IN ("+places(4, len(tags))+
+		") AND first >= $1 AND first < $2 AND idx < $3 ORDER BY first, idx, record", args...)
 }
 
 // Tags are the distinct tags seen, newest first, at most limit.
