@@ -102,6 +102,9 @@ func (d *Draft) Trail(t Trail, head Mark, older ...Mark) {
 	d.moments = append(d.moments, nil)
 }
 
+// Trails is how many trails were added.
+func (d *Draft) Trails() int { return len(d.trails) }
+
 // Indexes are the ledger indexes of what was added, ascending.
 func (d *Draft) Indexes(ledger uint64) (out []uint64) {
 	for p := range d.evidence {

@@ -17,6 +17,7 @@ import (
 // status, and the identities of all who signed and of the keys that are listed.
 func (b *builder) basis(plans map[statement.Hash]bool) error {
 	signers := maps.Clone(b.listed)
+	maps.Copy(signers, b.signers)
 	for index, f := range b.frames {
 		if b.d.Has(b.at(index)) {
 			signers[f.Statement.Header.KeyID] = true
@@ -24,12 +25,12 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 	}
 	erasures := 0
 	for _, kind := range []statement.Kind{statement.KindPlan, statement.KindProduct, statement.KindErasure, statement.KindKeyStatus} {
-		rows, err := b.c.store.Kind(b.ctx, kind)
+		rows, err := b.kind(kind)
 		if err != nil {
 			return err
 		}
 		if kind == statement.KindKeyStatus { // the newest alone: each says all
-			rows = slices.DeleteFunc(rows, func(r store.Statement) bool { return r.Index >= b.limit })
+			rows = slices.DeleteFunc(slices.Clone(rows), func(r store.Statement) bool { return r.Index >= b.limit })
 			rows = rows[max(0, len(rows)-1):]
 		}
 		for _, row := range rows {
@@ -50,7 +51,7 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 			}
 		}
 	}
-	rows, err := b.c.store.Kind(b.ctx, statement.KindIdentity)
+	rows, err := b.kind(statement.KindIdentity)
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 		if err != nil {
 			return err
 		}
-		if row.Index < b.limit && signers[id.Key.ID()] {
+		if row.Index < b.limit && (signers[id.Key.ID()] || id.Role == statement.RoleOrganisation && b.parties[id.Subject]) {
 			b.d.Add(b.at(row.Index), row.Data)
 			if id.Replaces != nil {
 				signers[*id.Replaces] = true
@@ -225,9 +226,19 @@ func (b *builder) subtrees(a store.Anchor, indexes, sizes []uint64) (map[[2]uint
 
 // anchored is a checkpoint with its anchor, proven if the chain can.
 func (b *builder) anchored(a store.Anchor) passport.Checkpoint {
-	if cp, ok := b.elsewhere(a); ok {
-		return cp
+	key := checkpointOf{a.Chain, a.Origin, a.Size}
+	cp, ok := b.checkpoints[key]
+	if !ok {
+		if cp, ok = b.elsewhere(a); !ok {
+			cp = b.embedded(a)
+		}
+		b.checkpoints[key] = cp
 	}
+	return cp
+}
+
+// embedded is a checkpoint with its anchor on the embedded chain.
+func (b *builder) embedded(a store.Anchor) passport.Checkpoint {
 	anchor := passport.Anchor{Chain: a.Chain, Kind: passport.Comet, Height: uint64(a.Height), Time: a.Time}
 	copy(anchor.Block[:], a.Block)
 	cp := passport.Checkpoint{Note: a.Note, Anchor: &anchor}

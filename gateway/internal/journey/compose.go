@@ -1,7 +1,6 @@
 package journey
 
 import (
-	"context"
 	"errors"
 	"slices"
 
@@ -14,17 +13,17 @@ import (
 
 // builder collects one passport. It belongs to one goroutine.
 type builder struct {
-	c      *Composer
-	ctx    context.Context
-	books  []book // by the number that places have while the passport is in the making
-	limit  uint64 // rows below are anchored
+	*request
 	audit  bool
+	most   int // sightings, and trails
 	d      passport.Draft
-	plans  map[statement.Hash]sitePlan
-	frames map[uint64]*store.Delivery     // by row
 	listed map[statement.Hash]bool        // keys whose channels the plans in force list
 	older  map[place]store.Anchor         // those that cover a head or bound a time
 	shown  map[statement.Hash][][2]uint64 // blocks [a, b) that trails are of, by their traces' starts
+
+	history
+	signers map[statement.Hash]bool // keys that signed events and changes of custody
+	parties map[string]bool         // whom those name
 }
 
 // place is a ledger, by its place in books, and a size of it.
@@ -34,12 +33,12 @@ type place struct {
 }
 
 // at is the place of a row, which is below limit.
-func (b *builder) at(row uint64) passport.Place {
-	n := len(b.books) - 1
-	for n > 0 && b.books[n].first > row {
+func (r *request) at(row uint64) passport.Place {
+	n := len(r.books) - 1
+	for n > 0 && r.books[n].first > row {
 		n--
 	}
-	return passport.Place{Ledger: uint64(n), Index: row - b.books[n].first}
+	return passport.Place{Ledger: uint64(n), Index: row - r.books[n].first}
 }
 
 // sitePlan is a plan and who signed it.
@@ -55,14 +54,29 @@ type stay struct {
 	from, to int64
 }
 
-func (b *builder) compose(sightings []store.Sighting) (*passport.Passport, error) {
-	var err error
-	if b.plans, err = b.sitePlans(); err != nil {
+func (b *builder) compose() (*passport.Passport, error) {
+	if err := b.sitePlans(); err != nil {
 		return nil, err
 	}
-	b.shown, b.listed = map[statement.Hash][][2]uint64{}, map[statement.Hash]bool{}
+	if err := b.follow(); err != nil {
+		return nil, err
+	}
+	sightings, err := b.seen()
+	if err != nil {
+		return nil, err
+	}
+	if len(sightings) == 0 && len(b.lives[b.item]) == 0 && len(b.handovers) == 0 {
+		return nil, ErrNotYet
+	}
 	used := map[statement.Hash]bool{}
-	stays, err := b.stays(thin(sightings, b.reRead), used)
+	shown := thin(sightings, b.reRead)
+	if over := len(shown) - b.most; over > 0 {
+		// The first and the newest: of those between nobody may seem to have been
+		// somewhere all along, and there a verifier says that nobody was looking.
+		b.c.log.WarnContext(b.ctx, "sightings are left out", "item", b.item, "left out", over, "shown", b.most)
+		shown = append(shown[:1:1], shown[over+1:]...)
+	}
+	stays, err := b.stays(shown, used)
 	if err != nil {
 		return nil, err
 	}
@@ -99,36 +113,41 @@ func (b *builder) reRead(s store.Sighting) (ms int64) {
 	return ms
 }
 
+// maxTrails bounds the trails, as the format does.
+const maxTrails = 256
+
+// visit is a sighting with the zone that the plan in force gives its antenna.
+type visit struct {
+	store.Sighting
+	plan  statement.Hash // zeros: none in force lists the antenna
+	zone  statement.Zone
+	after *statement.After
+}
+
 // stays shows the sightings and groups them by the zones that the plans in force
 // give them.
 func (b *builder) stays(sightings []store.Sighting, used map[statement.Hash]bool) ([]stay, error) {
 	var stays []stay
 	for _, s := range sightings {
-		if _, err := b.record(s.Index, s.Record); err != nil {
+		v, ok, err := b.visit(s)
+		if err != nil {
 			return nil, err
 		}
-		f := b.frames[s.Index].Frame
-		plan, ok := b.plans[f.Plan]
-		if !ok || f.Basis() != trace.Wall {
-			continue
-		}
-		used[f.Plan] = true
-		id, _, ok := plan.Antenna(s.KeyID, s.Antenna)
 		if !ok {
 			continue
 		}
-		zone, _ := plan.Zone(id)
-		if n := len(stays); n > 0 && stays[n-1].zone.ID == id && stays[n-1].site == plan.site {
-			stays[n-1].to = max(stays[n-1].to, s.Last)
-			for _, ch := range zone.Channels { // channels that a newer plan added
-				if !slices.ContainsFunc(stays[n-1].zone.Channels, func(o statement.Channel) bool { return o.Device == ch.Device && o.Name == ch.Name }) {
-					stays[n-1].zone.Channels = append(slices.Clip(stays[n-1].zone.Channels), ch)
-				}
-			}
+		if _, err := b.record(v.Index, v.Record); err != nil {
+			return nil, err
+		}
+		if v.plan.IsZero() {
 			continue
 		}
-		stays = append(stays, stay{zone, plan.site, s.First, s.Last})
-		if a := f.After; a != nil && a.ChainID != "" { // the leg is not older than this block
+		used[v.plan] = true
+		before := len(stays)
+		if stays = b.extend(stays, v); len(stays) == before {
+			continue
+		}
+		if a := v.after; a != nil && a.ChainID != "" { // the leg is not older than this block
 			if err := b.naming(a.ChainID, a.Height); err != nil {
 				return nil, err
 			}
@@ -137,37 +156,57 @@ func (b *builder) stays(sightings []store.Sighting, used map[statement.Hash]bool
 	return stays, nil
 }
 
-// sitePlans are all plans that are anchored.
-func (b *builder) sitePlans() (map[statement.Hash]sitePlan, error) {
-	rows, err := b.c.store.Kind(b.ctx, statement.KindPlan)
+// visit is where a sighting was; false where it counts for nothing: of a carrier,
+// at a time that nobody knows.
+func (b *builder) visit(s store.Sighting) (visit, bool, error) {
+	d, err := b.frame(s.Index)
 	if err != nil {
-		return nil, err
+		return visit{}, false, err
 	}
-	out := map[statement.Hash]sitePlan{}
-	for _, row := range rows {
-		s, err := statement.Parse(row.Data)
-		if err != nil {
-			return nil, err
-		}
-		p, err := s.Plan()
-		if err != nil {
-			return nil, err
-		}
-		if row.Index < b.limit {
-			out[row.ID] = sitePlan{p, s.Header.Issuer}
+	v := visit{Sighting: s, after: d.Frame.After}
+	if d.Frame.Basis() != trace.Wall {
+		return v, b.carriers[string(s.EPC)] == "", nil
+	}
+	if plan, ok := b.plans[d.Frame.Plan]; ok {
+		if id, _, ok := plan.Antenna(s.KeyID, s.Antenna); ok {
+			v.plan = d.Frame.Plan
+			v.zone, _ = plan.Zone(id)
 		}
 	}
-	return out, nil
+	return v, true, nil
+}
+
+// extend puts a visit into the last stay if it was there.
+func (b *builder) extend(stays []stay, v visit) []stay {
+	site := b.plans[v.plan].site
+	n := len(stays) - 1
+	if n < 0 || stays[n].zone.ID != v.zone.ID || stays[n].site != site {
+		return append(stays, stay{v.zone, site, v.First, v.Last})
+	}
+	last := &stays[n]
+	last.to = max(last.to, v.Last)
+	for _, ch := range v.zone.Channels { // channels that a newer plan added
+		if !slices.ContainsFunc(last.zone.Channels, func(o statement.Channel) bool { return o.Device == ch.Device && o.Name == ch.Name }) {
+			last.zone.Channels = append(slices.Clip(last.zone.Channels), ch)
+		}
+	}
+	return stays
 }
 
 // trails adds the range proofs of one channel over one stay.
 func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]bool) error {
+	if b.d.Trails() >= min(b.c.room.trails, b.most) {
+		return nil // a verifier says that it is withheld
+	}
 	traces, err := b.c.store.Overlapping(b.ctx, ch.Device, ch.Name, st.from, st.to)
 	if err != nil {
 		return err
 	}
 	traces = slices.DeleteFunc(traces, func(t store.Trace) bool { return t.Start.Basis != trace.Wall || t.Start.Plan.IsZero() })
 	for i, t := range traces {
+		if b.d.Trails() == b.c.room.trails {
+			break
+		}
 		from, to, err := b.c.store.Window(b.ctx, t.ID, st.from, st.to, b.limit)
 		if errors.Is(err, store.ErrNotFound) {
 			continue // not anchored yet
@@ -203,11 +242,21 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 				cuts = append(cuts, r.First, r.First+uint64(len(r.Records)))
 			}
 		}
+		moments, err := b.moments(t, from.N, to.N+1)
+		if err != nil {
+			return err
+		}
+		for _, m := range moments {
+			cuts = append(cuts, m.size)
+		}
 		if out.Range, err = trace.Prove(b.c.store.Nodes(b.ctx, t.ID), head.N+1, from.N, to.N+1, cuts...); err != nil {
 			return err
 		}
 		last := len(marks) - 1
 		b.d.Trail(out, marks[last], marks[:last]...)
+		for _, m := range moments {
+			b.d.Moment(m.of, m.nth)
+		}
 		b.shown[t.Start.Hash()] = append(b.shown[t.Start.Hash()], [2]uint64{from.N, to.N + 1})
 		for id, p := range b.plans { // the plan that the trace was begun under
 			if _, entry, ok := p.Channel(ch.Device, ch.Name); ok && entry.Hash() == t.Start.Plan && !b.lists(used, ch, t.Start.Plan) {
@@ -310,23 +359,6 @@ func (b *builder) lists(used map[statement.Hash]bool, ch statement.Channel, entr
 		}
 	}
 	return false
-}
-
-// frame loads the frame in a row.
-func (b *builder) frame(index uint64) (*store.Delivery, error) {
-	if f, ok := b.frames[index]; ok {
-		return f, nil
-	}
-	row, err := b.c.store.Statement(b.ctx, index)
-	if err != nil {
-		return nil, err
-	}
-	f, err := row.Delivery()
-	if err != nil {
-		return nil, err
-	}
-	b.frames[index] = f
-	return f, nil
 }
 
 // record shows one record of a frame.

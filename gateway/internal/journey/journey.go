@@ -1,7 +1,8 @@
 // Package journey finds what the ledger knows of an item and composes its
-// passport: the sightings, the plans in force, and for every channel of every
-// zone the item was in a range proof over its stay, with signed heads and
-// anchors along the way.
+// passport: what organisations signed of it and of what carried it, the sightings
+// of both, the plans in force, and for every channel of every zone the item was in
+// a range proof over its stay, with signed heads and anchors along the way. The
+// passports of what it was made from hang in it.
 //
 // It works at the newest anchored size: nothing in a passport is younger than
 // its anchor. What it leaves out or gets wrong a verifier notices; it is trusted
@@ -9,12 +10,11 @@
 package journey
 
 import (
-	"cmp"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"trailmark/gateway/internal/store"
@@ -23,7 +23,7 @@ import (
 	"trailmark/statement"
 )
 
-// ErrNotYet reports an item that no anchored statement saw.
+// ErrNotYet reports an item that no anchored statement saw or names.
 var ErrNotYet = errors.New("no anchored record of this item yet")
 
 // A Prover makes inclusion proofs at a size of one of the ledgers.
@@ -47,11 +47,15 @@ type Composer struct {
 	prefer string            // see Beside
 	beside []string
 	log    *slog.Logger
+	room   room
 }
+
+// room is how much of what there is most of a passport shows.
+type room struct{ sightings, trails, members, events int }
 
 // New makes a Composer; chain may be nil.
 func New(st *store.Store, ledger Prover, logKey *statement.Signer, chain Chain, log *slog.Logger) *Composer {
-	return &Composer{store: st, ledger: ledger, signer: logKey, chain: chain, log: log}
+	return &Composer{store: st, ledger: ledger, signer: logKey, chain: chain, log: log, room: room{512, maxTrails, 1000, 1500}}
 }
 
 // How far apart the heads of a leg may be, in ms.
@@ -79,20 +83,13 @@ func (c *Composer) item(ctx context.Context, link epc.Link, audit bool) ([]byte,
 		return nil, ErrNotYet
 	}
 	last := books[len(books)-1]
-	sightings, err := c.sightings(ctx, link, last.first+last.anchor.Size)
-	if err != nil {
-		return nil, err
-	}
-	if len(sightings) == 0 {
-		return nil, ErrNotYet
-	}
-	b := &builder{c: c, ctx: ctx, books: books, limit: last.first + last.anchor.Size, audit: audit, frames: map[uint64]*store.Delivery{}, older: map[place]store.Anchor{},
-		d: passport.Draft{Item: passport.Item{GTIN: link.GTIN, Serial: link.Serial}}}
-	p, err := b.compose(sightings)
-	if err != nil {
+	r := &request{c: c, ctx: ctx, books: books, limit: last.first + last.anchor.Size, frames: map[uint64]*store.Delivery{},
+		kinds: map[statement.Kind][]store.Statement{}, checkpoints: map[checkpointOf]passport.Checkpoint{}}
+	data, err := r.nested(link, audit)
+	if err != nil && !errors.Is(err, ErrNotYet) {
 		return nil, fmt.Errorf("composing the passport of %s: %w", link.Path(), err)
 	}
-	return p.Encode()
+	return data, err
 }
 
 // A book is one ledger at its newest anchor.
@@ -130,38 +127,7 @@ func (c *Composer) books(ctx context.Context) (out []book, err error) {
 
 // sightings are those of every tag that spells the item, by time.
 func (c *Composer) sightings(ctx context.Context, link epc.Link, below uint64) ([]store.Sighting, error) {
-	var out []store.Sighting
-	for _, tag := range Tags(link) {
-		s, err := c.store.Sightings(ctx, tag, below)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, s...)
-	}
-	slices.SortStableFunc(out, func(a, b store.Sighting) int { return cmp.Compare(a.First, b.First) })
-	return out, nil
-}
-
-// Tags are the SGTIN-96 tags that can carry an item's GTIN and serial: one for
-// each length of the company prefix and each filter value.
-func Tags(link epc.Link) [][]byte {
-	if len(link.GTIN) != 14 || link.Serial == "" {
-		return nil
-	}
-	indicator, rest := link.GTIN[:1], link.GTIN[1:13]
-	var out [][]byte
-	for n := 6; n <= 12; n++ {
-		for filter := range uint8(8) {
-			id, err := epc.SGTIN96(rest[:n], indicator+rest[n:], link.Serial, filter)
-			if err != nil {
-				continue
-			}
-			if tag, err := id.Encode(); err == nil {
-				out = append(out, tag)
-			}
-		}
-	}
-	return out
+	return c.store.SightingsOf(ctx, epc.Object{GTIN: link.GTIN, Serial: link.Serial}.Tags(), 0, always, below)
 }
 
 // maxSightings bounds the sightings shown of one stay at one antenna.
@@ -170,11 +136,12 @@ const maxSightings = 256
 // thin leaves out sightings of a tag that stood before one antenna for long:
 // those that are not needed to show that it was never out of sight for longer
 // than reRead, in ms. Of more than maxSightings it keeps some, evenly spread, and
-// the item then counts as seen for less than it was.
+// the item then counts as seen for less than it was. Another tag under the same
+// number is never left out for the sake of the first.
 func thin(in []store.Sighting, reRead func(store.Sighting) int64) (out []store.Sighting) {
 	for len(in) > 0 {
 		n := 1
-		for n < len(in) && in[n].KeyID == in[0].KeyID && in[n].Antenna == in[0].Antenna {
+		for n < len(in) && in[n].KeyID == in[0].KeyID && in[n].Antenna == in[0].Antenna && bytes.Equal(in[n].TID, in[0].TID) {
 			n++
 		}
 		run, allowed := []store.Sighting{in[0]}, reRead(in[0])

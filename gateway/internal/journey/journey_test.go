@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -45,6 +46,7 @@ type gate struct {
 	leaves [][]byte // of the current ledger
 	origin string
 	older  map[string][][]byte // leaves of the ledgers before, by origin
+	trees  map[span]statement.Hash
 	plan   statement.Hash
 	entry  statement.Channel
 	epoch  uint64
@@ -52,7 +54,7 @@ type gate struct {
 
 func newGate(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{t: t, keys: map[statement.Role]ed25519.PrivateKey{}}
+	g := &gate{t: t, keys: map[statement.Role]ed25519.PrivateKey{}, trees: map[span]statement.Hash{}}
 	for role := statement.RoleDevice; role <= statement.RoleAuthority; role++ {
 		g.keys[role] = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(role)}, 32))
 	}
@@ -135,7 +137,7 @@ func (g *gate) journey() { g.journeyWith(-1, -1) }
 // journeyWith is journey in which the device has its next key from an hour on, and
 // the gateway its next ledger (−1: never).
 func (g *gate) journeyWith(rotation, boundary int64) {
-	tag := Tags(epc.Link{GTIN: "09521234543213", Serial: "1001"})[0]
+	tag := epc.Object{GTIN: "09521234543213", Serial: "1001"}.Tags()[0]
 	first := trace.Start{Channel: g.entry.Name, Plan: g.entry.Hash()}
 	front := trace.Frontier{Start: first.Hash()}
 	var prev statement.Hash
@@ -239,20 +241,47 @@ func (g *gate) anchor(height, ms int64) *statement.After {
 }
 
 // Inclusion is the ledger's.
-func (g *gate) Inclusion(_ context.Context, origin string, index, size uint64) ([][]byte, error) {
+func (g *gate) Inclusion(_ context.Context, origin string, index, size uint64) (path [][]byte, err error) {
 	leaves := g.leaves
 	if origin != g.origin {
 		leaves = g.older[origin]
 	}
-	d, err := statement.Disclose(leaves[:size], int(index))
-	if err != nil {
-		return nil, err
+	if index >= size || size > uint64(len(leaves)) {
+		return nil, fmt.Errorf("entry %d of %d, of which %d are asked for", index, len(leaves), size)
 	}
-	var path [][]byte
-	for _, h := range d.Path {
-		path = append(path, h[:])
+	for lo, hi := uint64(0), size; hi-lo > 1; {
+		mid := lo + trace.Split(hi-lo)
+		var beside statement.Hash
+		if index < mid {
+			beside, hi = g.subtree(origin, leaves, mid, hi), mid
+		} else {
+			beside, lo = g.subtree(origin, leaves, lo, mid), mid
+		}
+		path = append(path, beside[:])
 	}
+	slices.Reverse(path)
 	return path, nil
+}
+
+// span is a subtree of a ledger.
+type span struct {
+	origin string
+	lo, hi uint64
+}
+
+// subtree is the hash over leaves [lo, hi), each computed once.
+func (g *gate) subtree(origin string, leaves [][]byte, lo, hi uint64) statement.Hash {
+	if hi-lo == 1 {
+		return statement.LeafHash(leaves[lo])
+	}
+	h, ok := g.trees[span{origin, lo, hi}]
+	if !ok {
+		mid := lo + trace.Split(hi-lo)
+		l, r := g.subtree(origin, leaves, lo, mid), g.subtree(origin, leaves, mid, hi)
+		h = sha256.Sum256(slices.Concat([]byte{1}, l[:], r[:]))
+		g.trees[span{origin, lo, hi}] = h
+	}
+	return h
 }
 
 func (g *gate) composer(chain Chain) *Composer {
