@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"trailmark/firmware-sim/internal/world"
 	"trailmark/internal/epc"
 )
 
@@ -29,11 +30,12 @@ type Temperature struct {
 	Step    string `json:"step"`           // one value lasts this long
 }
 
-// Thing is one tag, in three spellings.
+// Thing is one tag: its EPC in three spellings, and its chip.
 type Thing struct {
 	EPC  string `json:"epc"`  // memory of the tag, hexadecimal
 	URI  string `json:"uri"`  // pure identity
 	Link string `json:"link"` // path of its GS1 Digital Link
+	TID  string `json:"tid"`  // that its chip's maker burnt in, hexadecimal
 }
 
 // Stay is one stage of the route on the clock.
@@ -57,7 +59,7 @@ type ZoneLine struct {
 
 func newThing(id epc.ID) (Thing, error) {
 	b, err := id.Encode()
-	return Thing{EPC: hex.EncodeToString(b), URI: id.URI(), Link: id.Link().Path()}, err
+	return Thing{EPC: hex.EncodeToString(b), URI: id.URI(), Link: id.Link().Path(), TID: hex.EncodeToString(world.TID(b))}, err
 }
 
 func printLine(w io.Writer, line any) error {

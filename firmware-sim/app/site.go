@@ -148,7 +148,7 @@ func (s *site) close() error {
 func (s *site) field(now time.Time) []reader.Tag {
 	var tags []reader.Tag
 	for _, h := range s.world.Sightings(s.zone.ID, now) {
-		tags = append(tags, reader.Tag{Antenna: h.Antenna, EPC: h.EPC, RSSI: h.RSSI})
+		tags = append(tags, reader.Tag{Antenna: h.Antenna, EPC: h.EPC, TID: world.TID(h.EPC), RSSI: h.RSSI})
 	}
 	return tags
 }

@@ -273,3 +273,12 @@ func TestPallet(t *testing.T) {
 		}
 	}
 }
+
+// TestTID: every tag has a chip of its own, with a serial number, the same in every
+// run.
+func TestTID(t *testing.T) {
+	a, b := TID([]byte("one tag")), TID([]byte("another"))
+	if len(a) != 12 || a[0] != 0xe2 || bytes.Equal(a, b) || !bytes.Equal(a, TID([]byte("one tag"))) {
+		t.Errorf("%x, %x", a, b)
+	}
+}
