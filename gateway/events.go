@@ -77,7 +77,8 @@ somebody: now, and with the temperature digest of every channel of the zone wher
 they, or what they are packed into, were seen last. Until the taker signs gateway
 accept it is one side's word.
 
-It works beside a running gateway.
+With --as it is signed by a custodian's key, of gateway custodian. It works beside a
+running gateway.
 
 Example:
 
@@ -95,6 +96,7 @@ func handover(ctx context.Context, args, environ []string, stdout io.Writer) err
 	})
 	f.StringVar(&c.To, "to", "", "`URI` that the taker's key speaks as")
 	f.StringVar(&c.Place, "place", "", "`words` or URI of the place")
+	f.StringVar(&c.As, "as", "", "`id` of the custodian who gives (default: the organisation itself)")
 	if err := command.Parse(f, args, environ, prefix, handoverIntro, stdout); err != nil {
 		return err
 	}
@@ -106,9 +108,8 @@ func handover(ctx context.Context, args, environ []string, stdout io.Writer) err
 
 const acceptIntro = `gateway accept signs, with the organisation's key, that what a handover names was
 taken over: now, and with the temperature digest of the zone where it was seen last.
-Only whom the handover names accepts it.
-
-It works beside a running gateway.
+Only whom the handover names accepts it. With --as it is signed by a custodian's key,
+of gateway custodian. It works beside a running gateway.
 
 Example:
 
@@ -119,11 +120,39 @@ func accept(ctx context.Context, args, environ []string, stdout io.Writer) error
 	f := command.NewFlags("gateway accept")
 	dir := f.String("dir", "data", "the gateway's `folder`")
 	id := f.String("handover", "", "`id` of the handover's statement, 64 hex digits")
+	as := f.String("as", "", "`id` of the custodian who accepts (default: the organisation itself)")
 	if err := command.Parse(f, args, environ, prefix, acceptIntro, stdout); err != nil {
 		return err
 	}
 	if *id == "" || f.NArg() > 0 {
 		return command.Usagef("which handover? see gateway accept --help")
 	}
-	return app.Accept(ctx, *dir, *id, time.Now, stdout)
+	return app.Accept(ctx, *dir, *as, *id, time.Now, stdout)
+}
+
+const custodianIntro = `gateway custodian makes a key for a haulier, a shop or whoever else has the goods for
+a while, and has the authority vouch for it. Such a custodian signs with gateway
+handover --as and gateway accept --as what it gives away and takes over. Its key is in
+the folder custodians: it is the custodian's, and belongs on a machine of its own.
+
+Of standard output the last line is whom the key speaks as: what --to takes.
+
+Example:
+
+  gateway custodian --dir data --id carrier --name "zh-CN=示例冷链物流,en=Example Cold Chain"
+`
+
+func custodian(args, environ []string, stdout io.Writer) error {
+	f := command.NewFlags("gateway custodian")
+	var c app.CustodianConfig
+	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
+	f.StringVar(&c.ID, "id", "", "`id` of the custodian, short and lower case")
+	f.StringVar(&c.Name, "name", "", "`names` of the custodian")
+	if err := command.Parse(f, args, environ, prefix, custodianIntro, stdout); err != nil {
+		return err
+	}
+	if c.ID == "" || c.Name == "" || f.NArg() > 0 {
+		return command.Usagef("who is the custodian? see gateway custodian --help")
+	}
+	return app.Custodian(c, time.Now, stdout)
 }

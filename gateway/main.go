@@ -32,6 +32,7 @@ whose head it anchors on a chain. It is trusted for availability only.
   gateway recall   find every product made from a recalled input
   gateway handover sign that objects are given to somebody
   gateway accept   sign that they were taken over
+  gateway custodian make a key for somebody else who has the goods for a while
   gateway run      run
   gateway fsck     recompute everything that is stored, and name what is damaged
   gateway backup   copy the folder of a running gateway
@@ -73,6 +74,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return recall(ctx, args, environ, stdout)
 	case "handover":
 		return handover(ctx, args, environ, stdout)
+	case "custodian":
+		return custodian(args, environ, stdout)
 	case "accept":
 		return accept(ctx, args, environ, stdout)
 	case "run":

@@ -315,50 +315,70 @@ type HandoverConfig struct {
 	Objects []string
 	To      string
 	Place   string
+	As      string // id of the custodian who gives; "": the organisation itself
 }
 
 // Handover signs that objects are given to somebody, and leaves it for the gateway.
 func Handover(ctx context.Context, c HandoverConfig, now func() time.Time, out io.Writer) error {
-	return transfer(ctx, c.Dir, now, out, "handover", func(w work) (*statement.Statement, []statement.Moment, error) {
+	return transfer(ctx, c.Dir, c.As, now, out, "handover", func(w work) (*statement.Statement, []statement.Moment, error) {
 		h, err := epcis.Handover(ctx, w.st, c.Objects, c.To, c.Place, now())
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := w.keys.Handover(h)
+		s, err := w.Handover(h)
 		return s, h.Moments, err
 	})
 }
 
-// Accept signs that what a handover names was taken over, and leaves it for the
-// gateway.
-func Accept(ctx context.Context, dir, handover string, now func() time.Time, out io.Writer) error {
+// Accept signs that what a handover names was taken over, by a custodian or, where
+// as is "", by the organisation itself, and leaves it for the gateway.
+func Accept(ctx context.Context, dir, as, handover string, now func() time.Time, out io.Writer) error {
 	id, err := epcis.ParseID(handover)
 	if err != nil {
 		return err
 	}
-	return transfer(ctx, dir, now, out, "acceptance", func(w work) (*statement.Statement, []statement.Moment, error) {
-		a, err := epcis.Acceptance(ctx, w.st, id, w.org.Issuer(), now())
+	return transfer(ctx, dir, as, now, out, "acceptance", func(w work) (*statement.Statement, []statement.Moment, error) {
+		a, err := epcis.Acceptance(ctx, w.st, id, w.issuer, now())
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := w.keys.Acceptance(a)
+		s, err := w.Acceptance(a)
 		return s, a.Moments, err
 	})
 }
 
-// work is what a change of custody is made from.
-type work struct {
-	org  enrol.Organisation
-	keys *enrol.Keys
-	st   *store.Store
+// party signs changes of custody.
+type party interface {
+	Handover(*statement.Handover) (*statement.Statement, error)
+	Acceptance(*statement.Acceptance) (*statement.Statement, error)
 }
 
-func transfer(ctx context.Context, dir string, now func() time.Time, out io.Writer, what string, sign func(work) (*statement.Statement, []statement.Moment, error)) error {
+// work is what a change of custody is made from.
+type work struct {
+	party
+	issuer string
+	st     *store.Store
+}
+
+// partyOf is a custodian, or the organisation itself where as is "".
+func partyOf(dir, as string, org enrol.Organisation, now func() time.Time) (party, string, error) {
+	if as != "" {
+		c, err := enrol.LoadCustodian(dir, as, org)
+		if err != nil {
+			return nil, "", err
+		}
+		return c, c.Issuer, nil
+	}
+	keys, err := enrol.LoadKeys(dir, org, now)
+	return keys, org.Issuer(), err
+}
+
+func transfer(ctx context.Context, dir, as string, now func() time.Time, out io.Writer, what string, sign func(work) (*statement.Statement, []statement.Moment, error)) error {
 	org, err := loadOrganisation(dir)
 	if err != nil {
 		return err
 	}
-	keys, err := enrol.LoadKeys(dir, org, now)
+	p, issuer, err := partyOf(dir, as, org, now)
 	if err != nil {
 		return err
 	}
@@ -367,14 +387,14 @@ func transfer(ctx context.Context, dir string, now func() time.Time, out io.Writ
 		return err
 	}
 	defer st.Close()
-	s, moments, err := sign(work{org, keys, st})
+	s, moments, err := sign(work{p, issuer, st})
 	if err != nil {
 		return err
 	}
 	if err := toInbox(dir, fmt.Sprintf("%s-%015d-%s", what, now().UnixMilli(), s.ID().String()[:16]), s); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s signed, statement %s\n", what, s.ID())
+	fmt.Fprintf(out, "%s signed by %s, statement %s\n", what, issuer, s.ID())
 	for _, m := range moments {
 		d := m.Head.Digest
 		fmt.Fprintf(out, "  channel %s of device %.16s…: %d blocks until %s, min %s, max %s\n", m.Channel, m.Device, m.Head.Size,
@@ -384,6 +404,31 @@ func transfer(ctx context.Context, dir string, now func() time.Time, out io.Writ
 		fmt.Fprintln(out, "  no device saw the objects in a zone with channels: no temperature is signed with it")
 	}
 	_, err = fmt.Fprintln(out, "a running gateway takes it in within seconds, one that is stopped when it starts")
+	return err
+}
+
+// CustodianConfig is what `gateway custodian` needs.
+type CustodianConfig struct{ Dir, ID, Name string }
+
+// Custodian makes a key for somebody who has the goods for a while, and has the
+// authority vouch for it.
+func Custodian(c CustodianConfig, now func() time.Time, out io.Writer) error {
+	org, err := loadOrganisation(c.Dir)
+	if err != nil {
+		return err
+	}
+	keys, err := enrol.LoadKeys(c.Dir, org, now)
+	if err != nil {
+		return err
+	}
+	custodian, s, err := keys.Custodian(c.Dir, c.ID, c.Name)
+	if err != nil {
+		return err
+	}
+	if err := toInbox(c.Dir, "custodian-"+c.ID, s); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "custodian %s speaks as\n%s\n", c.ID, custodian.Issuer)
 	return err
 }
 

@@ -87,7 +87,7 @@ func classOf(path string) class {
 	switch {
 	case strings.HasSuffix(base, ".new"):
 		return left // half written
-	case in("site"), in("brand"), in("organisation"), path == "ca/ca.key", path == own+"/alarm-targets.json", in(own) && (path == own+"/log.key" || filepath.Dir(path) == own && filepath.Ext(path) == ".pem"),
+	case in("site"), in("brand"), in("organisation"), in("custodians"), path == "ca/ca.key", path == own+"/alarm-targets.json", in(own) && (path == own+"/log.key" || filepath.Dir(path) == own && filepath.Ext(path) == ".pem"),
 		path == own+"/chain/validator/config/priv_validator_key.json", path == own+"/chain/validator/config/node_key.json":
 		return key
 	case in(own + "/chain"), in(own + "/ledger"), in(own + "/ledgers"), in(own) && strings.HasPrefix(base, store.File):

@@ -242,7 +242,7 @@ func (k *Keys) Join(dir string) (*statement.Statement, error) {
 }
 
 func (k *Keys) organisation() (*statement.Statement, error) {
-	return k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Organisation.Key()}, Subject: k.org.Issuer(), Role: statement.RoleOrganisation, Name: k.org.Brand})
+	return k.Identify(statement.Identity{Key: statement.PublicKey{Key: k.Organisation.Key()}, Subject: k.org.Issuer(), Role: statement.RoleOrganisation, Name: plain(k.org.Brand)})
 }
 
 // as signs a payload with the organisation's key.
@@ -250,10 +250,7 @@ func (k *Keys) as(kind statement.Kind, payload interface{ Check() error }) (*sta
 	if k.Organisation == nil {
 		return nil, ErrNoOrganisation
 	}
-	if err := payload.Check(); err != nil {
-		return nil, err
-	}
-	return k.Organisation.Sign(statement.Header{Issuer: k.org.Issuer(), Subject: k.org.Tenant, Audience: k.org.Audience(), Kind: kind}, dcbor.MustMarshal(payload))
+	return k.org.sign(k.Organisation, k.org.Issuer(), kind, payload)
 }
 
 // Event signs what an event did.
