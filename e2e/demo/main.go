@@ -77,21 +77,30 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	defer s.Stop()
 	announce(stdout, s, *logPath)
+	told := make(chan error, 1)
+	go func() { told <- s.Story(ctx, func(step string) { fmt.Fprintf(stdout, "demo: %s\n", step) }) }()
 	if *handsOff {
-		err := prove(ctx, s, dir, stdout)
+		err := prove(ctx, s, told, dir, stdout)
 		if err != nil {
 			tail(stderr, *logPath)
 		}
 		return err
 	}
 	fmt.Fprintln(stdout, "\nCtrl-C stops everything.")
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(stdout, "\ndemo: stopping")
-		return nil
-	case err := <-s.Died():
-		tail(stderr, *logPath)
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			fmt.Fprintln(stdout, "\ndemo: stopping")
+			return nil
+		case err := <-told:
+			if err != nil && ctx.Err() == nil {
+				fmt.Fprintf(stderr, "demo: the goods' papers stop here: %v\n", err)
+			}
+			told = nil
+		case err := <-s.Died():
+			tail(stderr, *logPath)
+			return err
+		}
 	}
 }
 
@@ -129,8 +138,14 @@ type verdict struct {
 	Legs     []struct {
 		Zone string `json:"zone"`
 	} `json:"legs"`
-	Withheld []json.RawMessage `json:"withheld"`
-	Anchors  []struct {
+	Withheld  []json.RawMessage `json:"withheld"`
+	Events    []json.RawMessage `json:"journey"`
+	Conflicts []json.RawMessage `json:"conflicts"`
+	Hidden    []json.RawMessage `json:"withheld_events"`
+	Custody   []struct {
+		Accepted bool `json:"accepted"`
+	} `json:"custody"`
+	Anchors []struct {
 		Height uint64 `json:"height"`
 	} `json:"anchors"`
 	Statements int `json:"statements"`
@@ -141,18 +156,36 @@ type verdict struct {
 	Millis float64 `json:"ms"`
 }
 
-// prove waits for a passport that shows the item in all three zones and every
-// measurement that is due, and checks it as a stranger would.
-func prove(ctx context.Context, s *stage.Stage, dir string, w io.Writer) error {
+// whole reports whether a passport shows the whole story: three zones with every
+// measurement that is due, five events, two hand-overs that both sides signed.
+func (v verdict) whole() bool {
+	accepted := 0
+	for _, c := range v.Custody {
+		if c.Accepted {
+			accepted++
+		}
+	}
+	return len(v.Legs) == 3 && len(v.Withheld) == 0 && len(v.Events) == 5 && accepted == 2
+}
+
+// prove waits for a passport that shows the whole story, told without a hitch, and
+// checks it as a stranger would.
+func prove(ctx context.Context, s *stage.Stage, told <-chan error, dir string, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 110*time.Second)
 	defer cancel()
 	item := s.World.Items[0].Link
 	file := filepath.Join(dir, "item.passport")
 	var v verdict
-	for last := -1; len(v.Legs) < 3 || len(v.Withheld) > 0; {
+	for last := -1; !v.whole(); {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no passport with three whole legs in time: %w", ctx.Err())
+			return fmt.Errorf("no passport with the whole story in time, only %d legs, %d withheld, %d events, custody %v: %w", len(v.Legs), len(v.Withheld), len(v.Events), v.Custody, ctx.Err())
+		case err := <-told:
+			if err != nil {
+				return err
+			}
+			told = nil
+			continue
 		case err := <-s.Died():
 			return err
 		case <-time.After(500 * time.Millisecond):
@@ -176,6 +209,9 @@ func prove(ctx context.Context, s *stage.Stage, dir string, w io.Writer) error {
 			last = len(v.Legs)
 			fmt.Fprintf(w, "demo: the passport shows %d of 3 legs\n", last)
 		}
+	}
+	if len(v.Conflicts)+len(v.Hidden) > 0 {
+		return fmt.Errorf("the story contradicts itself or leaves events out: %s %s", v.Conflicts, v.Hidden)
 	}
 	figures, err := s.Figures(ctx)
 	if err != nil {
@@ -212,8 +248,8 @@ func prove(ctx context.Context, s *stage.Stage, dir string, w io.Writer) error {
 	for _, l := range v.Ledgers {
 		size = max(size, l.Size)
 	}
-	fmt.Fprintf(w, "demo: ok: %d readings, %d statements, ledger size %d, anchored at height %d, passport %d bytes verified in %.1f ms\n",
-		figures.Readings, figures.Statements, size, height, v.Bytes, v.Millis)
+	fmt.Fprintf(w, "demo: ok: %d readings, %d statements, ledger size %d, anchored at height %d, passport with %d legs, %d events and %d accepted hand-overs of %d bytes verified in %.1f ms\n",
+		figures.Readings, figures.Statements, size, height, len(v.Legs), len(v.Events), len(v.Custody), v.Bytes, v.Millis)
 	return nil
 }
 

@@ -43,6 +43,7 @@ type Thing struct {
 	EPC  string `json:"epc"`
 	URI  string `json:"uri"`
 	Link string `json:"link"` // Digital Link path
+	TID  string `json:"tid"`  // of its chip
 }
 
 // World is what the simulator says first.
@@ -51,9 +52,12 @@ type World struct {
 		Source string `json:"source"`
 		File   string `json:"file"`
 	} `json:"temperature"`
-	Items []Thing `json:"items"`
-	Route []struct {
-		Zone string `json:"zone"`
+	Pallet Thing   `json:"pallet"`
+	Items  []Thing `json:"items"`
+	Route  []struct {
+		Zone  string    `json:"zone"`
+		Enter time.Time `json:"enter"`
+		Leave time.Time `json:"leave"`
 	} `json:"route"`
 }
 
