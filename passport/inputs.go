@@ -52,15 +52,15 @@ func (v *Verdict) origin(own Outcome) Outcome {
 				own = in.Verdict.Outcome
 			}
 		}
-		if own == Kept && from.unknown() > 0 {
+		if own == Kept && from.Unknown() > 0 {
 			own = Incomplete
 		}
 	}
 	return own
 }
 
-// unknown is how many inputs might have a passport that is not shown.
-func (f InputsFacts) unknown() uint64 {
+// Unknown is how many inputs might have a passport that is not shown.
+func (f InputsFacts) Unknown() uint64 {
 	n := f.Total - uint64(len(f.Shown))
 	for _, in := range f.Shown {
 		if o, err := epc.ParseObject(in.Object); in.Verdict == nil && err == nil && o.Serial != "" {

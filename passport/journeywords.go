@@ -48,13 +48,17 @@ func (l Lang) Event(e EventFacts) string {
 	return what + l.Say("有一项登记", " was recorded")
 }
 
-// Contradiction says what does not go together.
+// Contradiction says what does not go together, and when.
 func (l Lang) Contradiction(c Contradiction, clock func(int64) string) string {
-	what := ""
-	if c.Object != "" {
-		what = l.Say("（", " (") + l.Object(c.Object) + l.Say("）", ")")
+	return l.Say("⚠ 矛盾：", "⚠ Contradiction: ") + clock(c.At) + " " + l.Conflict(c)
+}
+
+// Conflict says what does not go together.
+func (l Lang) Conflict(c Contradiction) string {
+	if c.Object == "" {
+		return l.contradiction(c.Kind)
 	}
-	return l.Say("⚠ 矛盾：", "⚠ Contradiction: ") + clock(c.At) + " " + l.contradiction(c.Kind) + what
+	return l.contradiction(c.Kind) + l.Say("（", " (") + l.Object(c.Object) + l.Say("）", ")")
 }
 
 func (l Lang) contradiction(k ContradictionKind) string {
@@ -119,7 +123,7 @@ func (v *Verdict) origins(l Lang, clock func(int64) string) (lines []string) {
 			}
 			lines = append(lines, line)
 		}
-		if n := from.unknown(); n > 0 {
+		if n := from.Unknown(); n > 0 {
 			lines = append(lines, fmt.Sprintf(l.Say("⚠ %d 件原料的经历没有出示", "⚠ Inputs whose own journey is not shown: %d"), n))
 		}
 	}

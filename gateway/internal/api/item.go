@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -93,7 +94,11 @@ type itemView struct {
 
 	V         *passport.Verdict
 	Simulated bool
+	Doubts    []string // what does not go together, or is not shown
+	Before    []note   // what was recorded before the first leg
 	Legs      []legView
+	Inputs    []inputView
+	Unknown   uint64             // inputs whose journey is not shown
 	Sections  []passport.Section // whatever is not shown as legs
 	Technical []passport.Section // every leg's lines
 	Zone      string             // offset of the times from UTC
@@ -104,7 +109,8 @@ type legView struct {
 	passport.Leg
 	Channels []channelView
 	Withheld []passport.Withheld
-	Gap      int64 // ms since the leg before, < 0: they overlap
+	Notes    []note // what was recorded until the next leg
+	Gap      int64  // ms since the leg before, < 0: they overlap
 	First    bool
 }
 
@@ -113,6 +119,7 @@ type channelView struct {
 	Bar    bar
 	Beyond bool // an extreme is beyond a limit of the rule
 	Over   []passport.LimitFacts
+	Shares []share // by custodian
 }
 
 func (s *server) itemView(r *http.Request, item epc.Link, data []byte) itemView {
@@ -133,25 +140,28 @@ func (s *server) itemView(r *http.Request, item epc.Link, data []byte) itemView 
 		return p
 	}
 	p.V, p.Says = v, v.Sentence(p.L)
-	switch v.Outcome {
-	case passport.Kept:
-		p.Tone, p.Mark, p.Word = "good", "✓", p.L.Say("符合标准", "Within the rule")
-	case passport.Beyond:
-		p.Tone, p.Mark, p.Word = "bad", "!", p.L.Say("有超标", "Beyond the rule")
-	case passport.Incomplete:
-		p.Tone, p.Mark, p.Word = "doubt", "?", p.L.Say("记录不完整", "Incomplete")
-	default:
-		p.Tone, p.Mark, p.Word = "none", "–", p.L.Say("无法判定", "Not judged")
-	}
+	p.Tone, p.Mark, p.Word = tone(p.L, v.Outcome)
 	p.Title = p.Word
 	if v.Product != nil {
 		p.Title = v.Product.Name.In(string(p.L)) + " · " + p.Word
 	}
+	p.now = func(ms int64) string { return time.UnixMilli(ms).In(s.Location).Format("2006-01-02 15:04") }
+	p.Inputs, p.Unknown = inputViews(p.L, v)
+	p.Doubts = doubts(p.L, v, p.now)
+	said := notes(p.L, v)
 	p.Simulated = slices.ContainsFunc(v.Devices, func(d passport.DeviceFacts) bool { return d.Simulated })
 	for i, leg := range v.Legs {
 		lv := legView{Leg: leg, First: i == 0}
 		if i > 0 {
 			lv.Gap = leg.From - v.Legs[i-1].To
+		}
+		if i == 0 {
+			p.Before = takeUntil(&said, leg.From)
+		}
+		if i+1 < len(v.Legs) {
+			lv.Notes = takeUntil(&said, v.Legs[i+1].From)
+		} else {
+			lv.Notes = takeUntil(&said, math.MaxInt64)
 		}
 		for _, ch := range leg.Channels {
 			lv.Channels = append(lv.Channels, channelOf(p.L, v.Product, ch))
@@ -163,10 +173,11 @@ func (s *server) itemView(r *http.Request, item epc.Link, data []byte) itemView 
 		}
 		p.Legs = append(p.Legs, lv)
 	}
+	p.Before = append(p.Before, said...) // where there is no leg
 	for _, sec := range v.Explain(p.L, s.Location) {
 		switch sec.Topic {
 		case passport.TopicItem:
-		case passport.TopicLeg:
+		case passport.TopicLeg, passport.TopicJourney, passport.TopicInputs, passport.TopicCustody:
 			p.Technical = append(p.Technical, sec)
 		default:
 			p.Sections = append(p.Sections, sec)
@@ -175,14 +186,26 @@ func (s *server) itemView(r *http.Request, item epc.Link, data []byte) itemView 
 	if len(v.Legs) > 0 {
 		p.Zone = time.UnixMilli(v.Legs[0].From).In(s.Location).Format("UTC-07:00")
 	}
-	p.now = func(ms int64) string { return time.UnixMilli(ms).In(s.Location).Format("2006-01-02 15:04") }
 	return p
+}
+
+// tone is the class of an outcome's colour, a sign and a word for it.
+func tone(l passport.Lang, o passport.Outcome) (class, mark, word string) {
+	switch o {
+	case passport.Kept:
+		return "good", "✓", l.Say("符合标准", "Within the rule")
+	case passport.Beyond:
+		return "bad", "!", l.Say("有超标", "Beyond the rule")
+	case passport.Incomplete:
+		return "doubt", "?", l.Say("记录不完整", "Incomplete")
+	}
+	return "none", "–", l.Say("无法判定", "Not judged")
 }
 
 // channelOf compares a channel with the brand's rule, or with the site's limits
 // where the brand has none for its unit.
 func channelOf(l passport.Lang, product *passport.ProductFacts, ch passport.ChannelFacts) channelView {
-	v := channelView{ChannelFacts: ch}
+	v := channelView{ChannelFacts: ch, Shares: shares(ch)}
 	var lo, hi *int64
 	if product != nil {
 		lo, hi = product.Band(ch.Unit)
