@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,5 +91,45 @@ func TestStory(t *testing.T) {
 	w, _ := verifyItem(t, s, *copied)
 	if w.Outcome != passport.Incomplete && w.Outcome != passport.Beyond || len(w.Conflict) == 0 || w.Conflict[0].Kind != passport.AnotherTag {
 		t.Errorf("an item on another tag: %s, %v", w.Outcome, w.Conflict)
+	}
+	// Staff are told of the copy and of nothing else; whoever looked the item up is
+	// counted and no more.
+	var findings []struct {
+		Kind   string `json:"kind"`
+		Object string `json:"object"`
+	}
+	eventually(t, 20*time.Second, "the finding", func() bool {
+		getJSON(t, s, "/api/findings", &findings)
+		return len(findings) > 0
+	})
+	if len(findings) != 1 || findings[0].Kind != "another-tag" || findings[0].Object != copied.Object() {
+		t.Errorf("findings %+v", findings)
+	}
+	for range 2 {
+		if code, _, err := s.Get(t.Context(), followed.Link, "text/html"); err != nil || code != 200 {
+			t.Fatal(code, err)
+		}
+	}
+	var scans struct {
+		First *time.Time `json:"first"`
+		Days  []struct {
+			State string `json:"state"`
+			Count int    `json:"count"`
+		} `json:"days"`
+	}
+	getJSON(t, s, "/api/items/"+strings.TrimPrefix(strings.Replace(followed.Link, "/21/", "/", 1), "/01/")+"/scans", &scans)
+	if scans.First == nil || len(scans.Days) != 1 || scans.Days[0].State != "custody" || scans.Days[0].Count != 2 {
+		t.Errorf("scans %+v", scans)
+	}
+}
+
+func getJSON(t *testing.T, s *stage.Stage, path string, into any) {
+	t.Helper()
+	code, data, err := s.Get(t.Context(), path, "application/json")
+	if err != nil || code != 200 {
+		t.Fatalf("%s: %d %s %v", path, code, data, err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatalf("%s: %s: %v", path, data, err)
 	}
 }

@@ -156,6 +156,9 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	f.DurationVar(&c.Chains.Every, "chain-every", c.Chains.Every, "how often the ledger's head is put on each --chain")
 	f.StringVar(&c.Chains.Prefer, "passport-chain", "", "anchor passports on this chain alone, `eip155:1` say (default: the embedded one, older anchors of the others beside it)")
 	f.DurationVar(&c.CheckpointEvery, "checkpoint-every", c.CheckpointEvery, "how often the ledger signs its head")
+	f.DurationVar(&c.Travel, "travel", c.Travel, "the least time that goods need between two sites: less is told as a copy or a diversion")
+	f.Func("shop", "`id` of a zone that shoppers come to, once for each: elsewhere an item that is looked up is told as diverted", list(&c.Shops))
+	f.Int64Var(&c.Scans, "scans", c.Scans, "`number` of look-ups in a day from which on an item that is where no shopper comes to is told as diverted")
 	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --base https://trace.acme.example \\\n    --est 0.0.0.0:8443 --est-url https://10.0.0.5:8443 --mqtt 0.0.0.0:8883 --broker-url mqtts://10.0.0.5:8883\n\n  gateway run --dir data --chain 'evm+https://rpc.example,https://rpc.example.net#0x…,chain=1' \\\n    --chain-key submitter.json --chain-passphrase submitter.pass\n", stdout); err != nil {
 		return err
 	}

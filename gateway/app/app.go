@@ -21,6 +21,7 @@ import (
 	"trailmark/gateway/internal/alarm"
 	"trailmark/gateway/internal/anchoring"
 	"trailmark/gateway/internal/broker"
+	"trailmark/gateway/internal/diversion"
 	"trailmark/gateway/internal/enrol"
 	"trailmark/gateway/internal/epcis"
 	"trailmark/gateway/internal/ingest"
@@ -49,12 +50,16 @@ type Config struct {
 	Chains          ChainsConfig
 	Now             func() time.Time // by which half-years end; nil: time.Now
 	AuditOpen       bool             // give every reading of an item's journey to whoever can reach the pages, also where others than users of this machine can
+
+	Travel time.Duration // the least that goods need between two sites
+	Shops  []string      // zones that shoppers come to
+	Scans  int64         // of one day, from which on an item where no shopper comes to is told
 }
 
 // Default works bare, on loopback.
 func Default() Config {
 	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second,
-		Chains: ChainsConfig{Every: 10 * time.Minute}}
+		Chains: ChainsConfig{Every: 10 * time.Minute}, Travel: 10 * time.Minute, Scans: 3}
 }
 
 // private reports whether only users of this machine can reach the pages: they are
@@ -95,6 +100,7 @@ type gateway struct {
 	journey *journey.Composer
 	alarms  alarmBook
 	private bool // only users of this machine can reach the pages
+	watch   *diversion.Watch
 	events  *epcis.Repository
 	started time.Time
 
@@ -167,6 +173,7 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	g.runChains(ctx, work)
 	work.Go(func() error { return g.office.Run(ctx) })
 	work.Go(func() error { return g.inbox(ctx) })
+	work.Go(func() error { return g.watch.Run(ctx) })
 	work.Go(func() error { return g.keyStatus(ctx) })
 	work.Go(func() error { return g.alarms.engine.Run(ctx) })
 	work.Go(func() error { return sender(g).Run(ctx) })
@@ -288,6 +295,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	g.events = g.repository()
+	g.watch = diversion.New(diversion.Options{Store: g.store, Travel: g.conf.Travel, Shops: g.conf.Shops, Scans: g.conf.Scans, Found: g.alarms.engine.Wake, Log: g.log})
 	if err := g.sweepStatements(ctx); err != nil { // the founding identities, before anybody asks for a plan
 		return err
 	}

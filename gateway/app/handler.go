@@ -8,9 +8,13 @@ import (
 	"time"
 
 	"trailmark/gateway/internal/api"
+	"trailmark/gateway/internal/diversion"
 	"trailmark/gateway/internal/journey"
 	"trailmark/internal/epc"
 )
+
+// maxFindings is how many findings one answer has.
+const maxFindings = 500
 
 func (g *gateway) handler() (http.Handler, error) {
 	trust, err := g.trust.Encode()
@@ -21,7 +25,12 @@ func (g *gateway) handler() (http.Handler, error) {
 	if g.conf.AuditOpen {
 		audit = composed(g.journey.Audit)
 	}
+	var findings func(context.Context) ([]diversion.Finding, error)
+	if g.private {
+		findings = func(ctx context.Context) ([]diversion.Finding, error) { return g.watch.Findings(ctx, "", maxFindings) }
+	}
 	pages := api.New(api.Options{
+		Scan: g.watch.Scan, Scans: g.watch.Counts, Findings: findings,
 		Compose: composed(g.journey.Item), Audit: audit,
 		Trust: g.trust, TrustFile: trust, Status: g.status,
 		Alarms: g.alarms, Private: g.private,

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"time"
 
+	"trailmark/gateway/internal/diversion"
 	"trailmark/internal/epc"
 	"trailmark/passport"
 )
@@ -35,7 +36,8 @@ type ClientError struct {
 
 func (e *ClientError) Error() string { return e.Detail }
 
-// Options are what New needs; all but Audit, Alarms, Log and Location are required.
+// Options are what New needs; all but Audit, Scan, Scans, Findings, Alarms, Log and
+// Location are required.
 type Options struct {
 	// Compose gives an item's passport file, or an error that is ErrNotYet. It is
 	// called for each view, at once from many goroutines.
@@ -47,12 +49,19 @@ type Options struct {
 	Trust     *passport.Trust
 	TrustFile []byte
 	Status    func(ctx context.Context) (Status, error)
-	Alarms    Alarms         // nil: there are none
-	Private   bool           // only users of this machine can reach the pages
-	Ledger    http.Handler   // serves /checkpoint, /tile/, /ledgers, /ledgers/ and /proof/
-	Base      string         // scheme and host of the QR codes' addresses
-	Location  *time.Location // of the times on pages; nil: UTC
-	Log       *slog.Logger   // nil: discarded
+	// Scan counts that an item's page was opened, after it was sent; Scans tells the
+	// counts. nil: nobody counts.
+	Scan  func(ctx context.Context, item epc.Link) error
+	Scans func(ctx context.Context, item epc.Link) (diversion.Scans, error)
+	// Findings are the newest findings of copies and diversions; nil: they are not
+	// for whoever reaches these pages.
+	Findings func(ctx context.Context) ([]diversion.Finding, error)
+	Alarms   Alarms         // nil: there are none
+	Private  bool           // only users of this machine can reach the pages
+	Ledger   http.Handler   // serves /checkpoint, /tile/, /ledgers, /ledgers/ and /proof/
+	Base     string         // scheme and host of the QR codes' addresses
+	Location *time.Location // of the times on pages; nil: UTC
+	Log      *slog.Logger   // nil: discarded
 }
 
 //go:embed pages
@@ -93,6 +102,8 @@ func New(o Options) http.Handler {
 	}
 	handle("GET /{$}", s.status)
 	handle("GET /01/{gtin}/21/{serial}", s.item)
+	handle("GET /api/items/{gtin}/{serial}/scans", s.scans)
+	handle("GET /api/findings", s.findings)
 	handle("GET /qr/01/{gtin}/21/{file}", s.qr)
 	handle("GET /trust", s.trust)
 	handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) error {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -12,6 +13,7 @@ import (
 
 	go_qr "github.com/piglig/go-qr"
 
+	"trailmark/gateway/internal/diversion"
 	"trailmark/internal/epc"
 	"trailmark/passport"
 	"trailmark/statement"
@@ -61,8 +63,52 @@ func (s *server) item(w http.ResponseWriter, r *http.Request) error {
 		}
 		return write(w, passport.MediaType, data)
 	}
-	s.render(w, r, http.StatusOK, "item.html", s.itemView(r, item, data))
+	p := s.itemView(r, item, data)
+	if s.Scans != nil {
+		if p.Scans, err = s.Scans(r.Context(), item); err != nil {
+			s.Log.WarnContext(r.Context(), "scans are not shown", "err", err)
+		} else {
+			p.Counted = true
+		}
+	}
+	s.render(w, r, http.StatusOK, "item.html", p)
+	if s.Scan != nil && r.Method == http.MethodGet {
+		// Not the request's context: who has the page may be gone, and was here.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 5*time.Second)
+		defer cancel()
+		if err := s.Scan(ctx, item); err != nil {
+			s.Log.WarnContext(ctx, "a scan is not counted", "err", err)
+		}
+	}
 	return nil
+}
+
+// scans tells how often an item's page was opened.
+func (s *server) scans(w http.ResponseWriter, r *http.Request) error {
+	item, err := link(r.PathValue("gtin"), r.PathValue("serial"))
+	if err != nil {
+		return err
+	}
+	if s.Scans == nil {
+		return &ClientError{http.StatusNotFound, "this gateway counts no scans"}
+	}
+	counts, err := s.Scans(r.Context(), item)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, counts)
+}
+
+// findings tells staff what may be a copy or was diverted.
+func (s *server) findings(w http.ResponseWriter, r *http.Request) error {
+	if s.Findings == nil {
+		return &ClientError{http.StatusForbidden, "findings are for staff, on a gateway that only users of its machine reach"}
+	}
+	found, err := s.Findings(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, found)
 }
 
 // filename is safe in a header and in every file system.
@@ -101,6 +147,8 @@ type itemView struct {
 	Unknown   uint64             // inputs whose journey is not shown
 	Sections  []passport.Section // whatever is not shown as legs
 	Technical []passport.Section // every leg's lines
+	Scans     diversion.Scans    // before this one
+	Counted   bool               // Scans are known
 	Zone      string             // offset of the times from UTC
 	now       func(ms int64) string
 }
@@ -241,6 +289,18 @@ func (p itemView) Stay(leg passport.Leg) string {
 		return p.L.Say("一瞬", "a moment")
 	}
 	return p.L.Duration(leg.To - leg.From)
+}
+
+// Opened says how often the page was opened before, and since when.
+func (p itemView) Opened() string {
+	n := int64(0)
+	for _, d := range p.Scans.Days {
+		n += d.Count
+	}
+	if n == 0 || p.Scans.First == nil {
+		return p.L.Say("这是本页第一次被打开。", "This is the first time that this page is opened.")
+	}
+	return fmt.Sprintf(p.L.Say("本页此前打开过 %d 次，第一次在 %s。", "This page was opened %d times before, the first time at %s."), n, p.now(p.Scans.First.UnixMilli()))
 }
 
 // Kilobytes is the size of the passport, rounded up.

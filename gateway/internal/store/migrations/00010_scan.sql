@@ -26,10 +26,11 @@ CREATE TABLE finding (             -- of copies and diversions
   told   INTEGER NOT NULL        -- 1: to the alarms
 );
 CREATE INDEX finding_object ON finding (object, at);
-CREATE TABLE searched (            -- how far the ledger was searched for them
-  one  INTEGER PRIMARY KEY CHECK (one = 1),
-  next INTEGER NOT NULL
-);
+CREATE INDEX finding_untold ON finding (found, id) WHERE told = 0;
+CREATE TABLE searched (            -- how far each table was searched for them
+  source TEXT PRIMARY KEY,       -- sighting or event
+  next   INTEGER NOT NULL        -- row
+) WITHOUT ROWID;
 
 -- +goose Down
 DROP TABLE scan; DROP TABLE scanned; DROP TABLE finding; DROP TABLE searched;
