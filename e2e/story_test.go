@@ -105,6 +105,21 @@ func TestStory(t *testing.T) {
 	if len(findings) != 1 || findings[0].Kind != "another-tag" || findings[0].Object != copied.Object() {
 		t.Errorf("findings %+v", findings)
 	}
+	var alarms struct {
+		Alarms []struct {
+			Rule   string `json:"rule"`
+			Device string `json:"device"`
+		} `json:"alarms"`
+	}
+	eventually(t, 20*time.Second, "the alarm", func() bool {
+		getJSON(t, s, "/api/alarms", &alarms)
+		for _, a := range alarms.Alarms {
+			if a.Rule == "another-tag" && a.Device == copied.Object() {
+				return true
+			}
+		}
+		return false
+	})
 	for range 2 {
 		if code, _, err := s.Get(t.Context(), followed.Link, "text/html"); err != nil || code != 200 {
 			t.Fatal(code, err)

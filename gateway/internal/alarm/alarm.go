@@ -5,7 +5,7 @@
 // would have raised in time. How far it has judged, what it must remember and the
 // alarms are written in one transaction, from which it goes on after a crash:
 // none is lost and none is raised twice. Only silence is judged by the gateway's
-// own clock, and evidence of forks by when it came in.
+// own clock, and evidence of forks, copies and diversions by when it came in.
 //
 // An alarm keeps the rule that raised it, by the hash of the rule's text. It
 // latches: it ends with a reason, and stays until somebody has acknowledged it. A
@@ -132,7 +132,7 @@ func (e *Engine) Step(ctx context.Context) (more bool, err error) {
 			j.next = row.Index + 1
 		}
 		if !more { // evidence has no place among the statements: it is judged with the newest
-			if err := errors.Join(j.setRules(j.next), j.forks()); err != nil {
+			if err := errors.Join(j.setRules(j.next), j.forks(), j.findings()); err != nil {
 				return err
 			}
 		}

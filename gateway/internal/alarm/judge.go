@@ -328,6 +328,24 @@ func (j *judge) forks() error {
 	return nil
 }
 
+// findings raises alarms of copies and diversions that were found since.
+func (j *judge) findings() error {
+	found, err := j.tx.Untold(batch)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		j.moved = true
+		if err := j.tx.MarkTold(f.ID); err != nil {
+			return err
+		}
+		if err := j.once(Kind(f.Kind), f.Object, nil, f.At, 1, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // once raises an alarm of something that has no end of its own; while one is open
 // it counts.
 func (j *judge) once(kind Kind, subject string, kids []statement.Hash, at int64, basis int, index uint64) error {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"trailmark/gateway/internal/diversion"
 	"trailmark/statement"
 	"trailmark/trace"
 )
@@ -36,6 +37,11 @@ const (
 	Disagreement Kind = "disagreement"  // with the next channel of the zone's plan that measures the same
 	Fork         Kind = "fork"          // two statements for one seq: a clone, or a key that is out
 	Tamper       Kind = "tamper"        // the device's own word of it
+
+	// Of goods, as diversion finds them; the object stands for the device.
+	AnotherTag Kind = Kind(diversion.AnotherTag)
+	TooFar     Kind = Kind(diversion.TooFar)
+	Unexpected Kind = Kind(diversion.Unexpected)
 )
 
 // A Duration is written as Go writes it, "1h30m".
@@ -326,7 +332,7 @@ func (r *Rule) check() error {
 		}
 		r2.Ahead, r2.Certificates = 0, nil
 	case ProbeFault, DoorOpen, MainsLost:
-	case Fork, Tamper:
+	case Fork, Tamper, AnotherTag, TooFar, Unexpected:
 		if r.For != 0 {
 			return errors.New("for does not go with this kind")
 		}
