@@ -3,9 +3,12 @@ package supervise
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"trailmark/firmware-sim/internal/board/hostclock"
 )
 
 // Types of the ioctls a filter hands over: the second byte of a request.
@@ -25,21 +28,38 @@ const (
 	dataThird  = 32
 )
 
-// filter hands over every ioctl of the three types. It takes the netlink connector
+// filter hands over every ioctl of the three types and, with a clock, what reads or
+// sets the wall clock and what a program does before. It takes the netlink connector
 // away, through which the kernel's 1-Wire masters are reached: they are not on our
 // board, and a kernel that has none does not answer. Anything else passes. A process
 // of another architecture (32 bit) is killed: its layouts are not ours.
-func filter() []unix.SockFilter {
+func filter(clock bool) []unix.SockFilter {
 	const (
 		load = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		is   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K // else skip Jf instructions
 		ret  = unix.BPF_RET | unix.BPF_K
 	)
-	return []unix.SockFilter{
+	code := []unix.SockFilter{
 		{Code: load, K: dataArch},
 		{Code: is, K: auditArch, Jt: 1},
 		{Code: ret, K: unix.SECCOMP_RET_KILL_PROCESS},
 		{Code: load, K: dataNumber},
+	}
+	if clock {
+		// The calls by clock come first: a hooked program asks for every other clock
+		// by them too.
+		for _, number := range hostclock.ByClock {
+			code = append(code, unix.SockFilter{Code: is, K: number, Jf: uint8(2 + 2*len(hostclock.Clocks))}, unix.SockFilter{Code: load, K: dataFirst})
+			for _, id := range hostclock.Clocks {
+				code = append(code, unix.SockFilter{Code: is, K: id, Jf: 1}, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_USER_NOTIF})
+			}
+			code = append(code, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
+		}
+		for _, number := range slices.Concat(hostclock.Always, hostclock.First) {
+			code = append(code, unix.SockFilter{Code: is, K: number, Jf: 1}, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_USER_NOTIF})
+		}
+	}
+	return append(code, []unix.SockFilter{
 		{Code: is, K: unix.SYS_IOCTL, Jt: 6},
 		{Code: is, K: unix.SYS_SOCKET, Jf: 11}, // to pass
 		{Code: load, K: dataFirst},
@@ -56,14 +76,14 @@ func filter() []unix.SockFilter {
 		{Code: is, K: typeGPIO, Jt: 1},
 		{Code: ret, K: unix.SECCOMP_RET_ALLOW}, // pass
 		{Code: ret, K: unix.SECCOMP_RET_USER_NOTIF},
-	}
+	}...)
 }
 
 // installFilter puts the filter on this thread for good and returns its listener,
 // which is closed on exec. A thread may do so with CAP_SYS_ADMIN, so the command is
 // spared no_new_privs.
-func installFilter() (int, error) {
-	code := filter()
+func installFilter(clock bool) (int, error) {
+	code := filter(clock)
 	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,

@@ -57,14 +57,23 @@ func launch(args []string) error {
 	if a.Files, err = p.mount(); err != nil {
 		return hint(err)
 	}
+	var rights []int // of the listener, then of the disk
+	if p.Disk != nil {
+		root, err := p.Disk.Mount(p.Stage)
+		if err != nil {
+			return hint(err)
+		}
+		defer root.Close() // unless the command starts: closed on exec
+		rights = append(rights, int(root.Fd()))
+	}
 	if b, err = json.Marshal(a); err != nil {
 		return err
 	}
-	listener, err := installFilter()
+	listener, err := installFilter(p.Clock)
 	if err != nil {
 		return hint(err)
 	}
-	if err := unix.Sendmsg(supervisor, b, unix.UnixRights(listener), nil, unix.MSG_NOSIGNAL); err != nil {
+	if err := unix.Sendmsg(supervisor, b, unix.UnixRights(append([]int{listener}, rights...)...), nil, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("hand over the seccomp listener: %w", err)
 	}
 	// The listener must die with the supervisor, so the command has none.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trailmark/firmware-sim/internal/board/chardev"
+	"trailmark/firmware-sim/internal/board/hostclock"
 )
 
 // A fileID names a file as long as it exists.
@@ -47,21 +48,22 @@ type (
 	}
 )
 
-// A listener answers the ioctls of every process under one filter.
+// A listener answers the calls of every process under one filter.
 type listener struct {
-	file *os.File
-	log  *slog.Logger
+	file  *os.File
+	clock *hostclock.Clock // or nil
+	log   *slog.Logger
 
 	mu      sync.RWMutex
 	devices map[fileID]chardev.Device
 }
 
 // newListener takes over fd.
-func newListener(fd int, log *slog.Logger) *listener {
+func newListener(fd int, clock *hostclock.Clock, log *slog.Logger) *listener {
 	// Without this flag the runtime would block a thread in the kernel where
 	// only a poll tells that the last process under the filter is gone.
 	_ = unix.SetNonblock(fd, true)
-	return &listener{file: os.NewFile(uintptr(fd), "seccomp"), log: log, devices: map[fileID]chardev.Device{}}
+	return &listener{file: os.NewFile(uintptr(fd), "seccomp"), clock: clock, log: log, devices: map[fileID]chardev.Device{}}
 }
 
 func (l *listener) add(id fileID, d chardev.Device) {
@@ -123,29 +125,57 @@ func (l *listener) serve() error {
 
 var errHangup = errors.New("no process is left")
 
-// answer does one ioctl.
+// answer does one call.
 func (l *listener) answer(n notification) {
 	r := response{id: n.id}
 	p := &caller{l: l, n: &n}
-	if device := p.device(); device == nil {
+	var err error
+	switch {
+	case n.number == unix.SYS_IOCTL:
+		err = p.ioctl(&r)
+	case hostclock.IsFirst(n.number):
+		p.hook()
 		r.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
-	} else {
-		call := &chardev.Call{
-			Descriptor: int32(n.argument[0]), Request: uint32(n.argument[1]), Argument: n.argument[2], Process: p,
-		}
-		value, err := device.Ioctl(call)
-		if err != nil {
-			r.error = -int32(chardev.Errno(err))
-			l.log.Debug("ioctl refused", slog.Int("pid", int(n.pid)),
-				slog.String("request", fmt.Sprintf("%#x", call.Request)), slog.Any("error", err))
-		} else {
-			r.value = int64(value)
-		}
+	default:
+		r.value, err = l.clock.Call(n.number, n.argument, p)
 	}
-	_, err := l.control(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	if err != nil {
+		r.value, r.error = 0, -int32(chardev.Errno(err))
+	}
+	_, err = l.control(unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
 	if err != nil && err != unix.ENOENT && !errors.Is(err, os.ErrClosed) { // ENOENT: the caller was killed
-		l.log.Warn("ioctl not answered", slog.Int("pid", int(n.pid)), slog.Any("error", err))
+		l.log.Warn("call not answered", slog.Int("pid", int(n.pid)), slog.Int("number", int(n.number)), slog.Any("error", err))
 	}
+}
+
+// ioctl lets a device answer, or the kernel.
+func (c *caller) ioctl(r *response) error {
+	device := c.device()
+	if device == nil {
+		r.flags = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE
+		return nil
+	}
+	call := &chardev.Call{
+		Descriptor: int32(c.n.argument[0]), Request: uint32(c.n.argument[1]), Argument: c.n.argument[2], Process: c,
+	}
+	value, err := device.Ioctl(call)
+	if err != nil {
+		c.l.log.Debug("ioctl refused", slog.Int("pid", int(c.n.pid)),
+			slog.String("request", fmt.Sprintf("%#x", call.Request)), slog.Any("error", err))
+	}
+	r.value = int64(value)
+	return err
+}
+
+// hook makes a program that has just been started ask us for the time. One that
+// would see this machine's instead is killed: nobody must take it for the board's.
+func (c *caller) hook() {
+	err := hostclock.Hook(int(c.n.pid), c.valid)
+	if err == nil || c.valid() != nil {
+		return
+	}
+	c.l.log.Error("killed: the board's clock cannot be shown to it", slog.Int("pid", int(c.n.pid)), slog.Any("error", err))
+	_ = unix.Kill(int(c.n.pid), unix.SIGKILL) // it is gone, or ours
 }
 
 // control is one ioctl on the listener.

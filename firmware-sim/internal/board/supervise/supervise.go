@@ -1,6 +1,8 @@
 // Package supervise runs a command on devices of ours: in a mount namespace of
 // its own some paths are files we put there, and a seccomp filter hands the ioctls
-// on them to a chardev.Device in this process instead of to a driver.
+// on them to a chardev.Device in this process instead of to a driver. On request the
+// filter hands over what asks for the wall clock as well, and a folder is a disk of
+// limited size.
 //
 // It promises that the command is the binary as it is, found and started as the
 // shell would; that no other process sees the files; that an ioctl the command
@@ -32,6 +34,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"trailmark/firmware-sim/internal/board/chardev"
+	"trailmark/firmware-sim/internal/board/disk"
+	"trailmark/firmware-sim/internal/board/hostclock"
 )
 
 // A Mount puts a file or a directory of this machine at another path.
@@ -45,7 +49,9 @@ type Command struct {
 	Args    []string                  // name and arguments
 	Devices map[string]chardev.Device // by absolute path, /dev/i2c-1
 	Mounts  []Mount
-	Hide    []string // patterns of names in /dev that the command shall not see, i2c-*
+	Hide    []string         // patterns of names in /dev that the command shall not see, i2c-*
+	Clock   *hostclock.Clock // what it takes for the machine's wall clock; nil: that is
+	Disk    *disk.Disk       // what is mounted over a folder, or nil; the caller saves it after Wait
 	// Ready is called when the devices are in place, before the command starts; or
 	// nil. It may write to Stdout where two goroutines may, as to a file.
 	Ready  func() error
@@ -60,10 +66,12 @@ const LaunchArg = "internal-launch"
 
 // plan is what the launcher is told.
 type plan struct {
-	Devices []string `json:"devices"`
-	Mounts  []Mount  `json:"mounts"`
-	Hide    []string `json:"hide"`
-	Stage   string   `json:"stage"` // an empty folder
+	Devices []string     `json:"devices"`
+	Mounts  []Mount      `json:"mounts"`
+	Hide    []string     `json:"hide"`
+	Clock   bool         `json:"clock"`
+	Disk    *disk.Config `json:"disk,omitempty"`
+	Stage   string       `json:"stage"` // an empty folder
 }
 
 // answer is what the launcher says: with the filter's descriptor if all is well, or
@@ -83,7 +91,7 @@ type Process struct {
 	cancel context.CancelFunc
 }
 
-// Start starts the command and answers its ioctls until it ends. When it returns
+// Start starts the command and answers its calls until it ends. When it returns
 // nil the devices are in place and the command is about to run. Canceling ctx kills
 // the command.
 func Start(ctx context.Context, c Command, log *slog.Logger) (_ *Process, err error) {
@@ -148,7 +156,11 @@ func Start(ctx context.Context, c Command, log *slog.Logger) (_ *Process, err er
 
 // handshake tells the launcher the plan and takes the filter's descriptor.
 func (p *Process) handshake(c Command) (*listener, error) {
-	told := plan{Mounts: c.Mounts, Hide: c.Hide, Stage: p.stage}
+	told := plan{Mounts: c.Mounts, Hide: c.Hide, Clock: c.Clock != nil, Stage: p.stage}
+	if c.Disk != nil {
+		config := c.Disk.Config()
+		told.Disk = &config
+	}
 	for path := range c.Devices {
 		told.Devices = append(told.Devices, path)
 	}
@@ -159,14 +171,24 @@ func (p *Process) handshake(c Command) (*listener, error) {
 	if err := unix.Sendmsg(int(p.socket.Fd()), b, nil, nil, unix.MSG_NOSIGNAL); err != nil {
 		return nil, fmt.Errorf("tell the launcher: %w", err)
 	}
-	a, fd, err := receive(int(p.socket.Fd()))
+	a, fds, err := receive(int(p.socket.Fd()))
 	if err != nil {
 		return nil, fmt.Errorf("launcher: %w", err)
 	}
-	if fd < 0 {
-		return nil, errors.New("launcher: no seccomp listener came")
+	want := 1
+	if c.Disk != nil {
+		want = 2
 	}
-	l := newListener(fd, p.log)
+	if len(fds) != want {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		return nil, fmt.Errorf("launcher: %d descriptors came, want the seccomp listener and the disk's root, %d", len(fds), want)
+	}
+	l := newListener(fds[0], c.Clock, p.log)
+	if c.Disk != nil {
+		c.Disk.Attach(os.NewFile(uintptr(fds[1]), "disk"))
+	}
 	for path, id := range a.Files {
 		l.add(id, c.Devices[path])
 	}
@@ -201,40 +223,40 @@ func (p *Process) Wait() (status int, err error) {
 	return p.cmd.ProcessState.ExitCode(), err
 }
 
-// receive returns the launcher's next message, with the descriptor in it or -1.
+// receive returns the launcher's next message, with the descriptors in it.
 // It fails with io.EOF when the launcher has become the command, and with what the
 // launcher says went wrong.
-func receive(socket int) (answer, int, error) {
+func receive(socket int) (answer, []int, error) {
 	var a answer
-	b, control := make([]byte, maxPacket), make([]byte, unix.CmsgSpace(4))
+	b, control := make([]byte, maxPacket), make([]byte, unix.CmsgSpace(2*4))
 	var n, nc int
 	for {
 		var err error
 		if n, nc, _, _, err = unix.Recvmsg(socket, b, control, unix.MSG_CMSG_CLOEXEC); err == nil {
 			break
 		} else if err != unix.EINTR {
-			return a, -1, err
+			return a, nil, err
 		}
 	}
 	if n == 0 {
-		return a, -1, io.EOF
+		return a, nil, io.EOF
 	}
 	if err := json.Unmarshal(b[:n], &a); err != nil {
-		return a, -1, err
+		return a, nil, err
 	}
 	if a.Error != "" {
-		return a, -1, errors.New(a.Error)
+		return a, nil, errors.New(a.Error)
 	}
 	messages, err := unix.ParseSocketControlMessage(control[:nc])
 	if err != nil {
-		return a, -1, err
+		return a, nil, err
 	}
 	for _, m := range messages {
-		if fds, err := unix.ParseUnixRights(&m); err == nil && len(fds) == 1 {
-			return a, fds[0], nil
+		if fds, err := unix.ParseUnixRights(&m); err == nil {
+			return a, fds, nil
 		}
 	}
-	return a, -1, nil
+	return a, nil, nil
 }
 
 // goAhead is what the supervisor says when the command may start.

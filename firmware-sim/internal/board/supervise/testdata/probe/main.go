@@ -73,6 +73,8 @@ func run(verb string, args []string) error {
 		return file(args)
 	case "echo":
 		return echo(args)
+	case "clock":
+		return clock()
 	}
 	return fmt.Errorf("no verb %q", verb)
 }
@@ -301,5 +303,42 @@ func echo(args []string) error {
 		return err
 	}
 	fmt.Printf("%q\n", b)
+	return nil
+}
+
+// clock prints what the wall clock shows in s, by the runtime and by each system
+// call, how far the clock since boot is off what it was told, whether adjtimex calls it
+// disciplined, why it cannot be set, and what reading it costs.
+func clock() error {
+	var real, coarse, boot unix.Timespec
+	var day unix.Timeval
+	var tx unix.Timex
+	now := time.Now()
+	for id, ts := range map[int32]*unix.Timespec{unix.CLOCK_REALTIME: &real, unix.CLOCK_REALTIME_COARSE: &coarse, unix.CLOCK_BOOTTIME: &boot} {
+		if err := unix.ClockGettime(id, ts); err != nil {
+			return err
+		}
+	}
+	if err := unix.Gettimeofday(&day); err != nil {
+		return err
+	}
+	state, err := unix.Adjtimex(&tx)
+	if err != nil {
+		return err
+	}
+	fmt.Println(now.Unix(), real.Sec, coarse.Sec, day.Sec, tx.Time.Sec)
+	fmt.Println(boot.Sec)
+	fmt.Println(state == unix.TIME_ERROR && tx.Status&unix.STA_UNSYNC != 0, tx.Maxerror)
+	fmt.Println(unix.Settimeofday(&day), unix.ClockSettime(unix.CLOCK_REALTIME, &real))
+	const n = 20000
+	start := time.Now()
+	for range n {
+		now = time.Now()
+	}
+	wall := time.Since(start)
+	for range n {
+		_ = time.Since(start) // monotonic alone
+	}
+	fmt.Printf("%.1f µs for the wall clock, %.1f µs for the time since boot\n", float64(wall.Microseconds())/n, float64((time.Since(start)-wall).Microseconds())/n)
 	return nil
 }
