@@ -26,12 +26,28 @@ loopback addresses. Prints one JSON line on standard output before the command
 starts, a log on standard error, passes signals on and exits as the command does.
 Needs root and Linux 5.19.
 
-Example: an agent on the board of the example file
+Example: an agent on the board of the example file, whose clock jumps after a minute
 
-  firmware-sim run --control sim.pipe firmware-sim/board.example.yaml -- agent run --dir data
+  firmware-sim run --control sim.pipe --fault clock:step=+3h@1m firmware-sim/board.example.yaml -- agent run --dir /var/lib/trailmark-agent
 
-While it runs, a line such as "DOOR low" or "climate brownout" written to the named
-pipe makes that happen; the board file tells what can.
+What happens comes from the script in the board file, from --fault, or at run time
+from a line such as "DOOR low" or "clock step +3h" written to the named pipe.
+
+  chip     none, gone, brownout, corrupt=COUNT, short, stuck, drift=DEGREES-PER-HOUR,
+           counterfeit, as far as the chip has it
+  under w1 none, crc, empty, allzero, 85, gone
+  reader   none, drop, hang, skew=DURATION, loose=ANTENNA (under llrp)
+  line     high, low
+  tag      enter, leave
+  clock    step=DURATION (from what it shows), 1970 (as if never set: the time since
+           boot), none (this machine's time); for a board file with "clock: {}"
+  disk     full, free; for a board file with "disk: {path: FOLDER, size: 16MiB}"
+
+With a clock every program on the board reads the wall clock from it, and cannot set
+it; the time since boot stays this machine's, and so do the times of files and waits
+until a moment of the wall clock. With a disk, the folder is in memory while
+the command runs; it has what it had, and gets what the command leaves on it at the
+end: if firmware-sim is killed, it stays as it was before.
 `
 
 // runBoard runs a command on a board: args are ours, argv is the command.
@@ -41,6 +57,12 @@ func runBoard(ctx context.Context, args, argv, environ []string, stdout, stderr 
 	}
 	f := command.NewFlags("firmware-sim run --")
 	control := f.String("control", "", "named pipe to make, which takes a part and what happens to it a line")
+	var plans []board.Plan
+	f.Func("fault", "what happens to a part: `part:word@after`, may be repeated", func(s string) error {
+		p, err := board.ParsePlan(s)
+		plans = append(plans, p)
+		return err
+	})
 	debug := f.Bool("debug", false, "log every ioctl that is refused")
 	if err := command.Parse(f, args, environ, envPrefix, boardIntro, stdout); err != nil {
 		return err
@@ -56,6 +78,11 @@ func runBoard(ctx context.Context, args, argv, environ []string, stdout, stderr 
 	b, err := openBoard(f.Arg(0), log)
 	if err != nil {
 		return err
+	}
+	for _, p := range plans {
+		if err := b.Plan(p); err != nil {
+			return command.Usagef("fault: %v", err)
+		}
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)

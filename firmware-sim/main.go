@@ -44,7 +44,8 @@ from --fault, from a --script with one a line, or at run time from a line such a
   room     door, outage (planned only, and of the model only)
 
 The second form runs a command on a board of chips and passes its exit status on;
-see firmware-sim run -- --help. The third is a load of devices on a gateway; see
+there chips, readers, lines, tags, the clock and the disk fail: see
+firmware-sim run -- --help. The third is a load of devices on a gateway; see
 firmware-sim fleet --help.
 
 Every flag can come from the environment: FIRMWARE_SIM_LLRP_BASE is --llrp-base.

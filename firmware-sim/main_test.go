@@ -104,11 +104,11 @@ func TestBoard(t *testing.T) {
 		t.Skip("needs root")
 	}
 	bin, file := binary(t), filepath.Join(t.TempDir(), "board.yaml")
-	const config = "name: bench\ngpio: [{chip: 0, count: 1, lines: [{offset: 0, name: DOOR}]}]\nscript: [{at: 0s, line: DOOR, level: high}]\n"
+	const config = "name: bench\ngpio: [{chip: 0, count: 1, lines: [{offset: 0, name: DOOR}]}]\nclock: {}\nscript: [{at: 0s, line: DOOR, level: high}]\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "run", file, "--", "sh", "-c", `trap 'echo hung up; exit 7' HUP; ls /dev/gpiochip*; while :; do sleep 0.01; done`)
+	cmd := exec.Command(bin, "run", "--fault", "clock:1970@0s", file, "--", "sh", "-c", `trap 'echo hung up; exit 7' HUP; ls /dev/gpiochip*; until test $(date +%Y) = 1970; do :; done; echo 1970; while :; do sleep 0.01; done`)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	stdout, err := cmd.StdoutPipe()
@@ -122,7 +122,7 @@ func TestBoard(t *testing.T) {
 	stuck := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
 	defer stuck.Stop()
 	lines := bufio.NewScanner(stdout)
-	for _, want := range []string{`{"kind":"board","board":"bench","devices":["/dev/gpiochip0"],"chips":[]}`, "/dev/gpiochip0"} {
+	for _, want := range []string{`{"kind":"board","board":"bench","devices":["/dev/gpiochip0"],"chips":[]}`, "/dev/gpiochip0", "1970"} {
 		if !lines.Scan() || lines.Text() != want {
 			t.Fatalf("got %q, want %q; log:\n%s", lines.Text(), want, log.String())
 		}
@@ -180,6 +180,7 @@ func exitCodes(t *testing.T, bin string) {
 		{"run -- true", 2, "want one board file and, after --, a command"},
 		{"run a.yaml b.yaml -- true", 2, "want one board file"},
 		{"run --speed 2 board.yaml -- true", 2, "not defined: -speed"},
+		{"run --fault DOOR:low board.yaml -- true", 2, "no time, want part:word@after such as clock:step=+3h@30s"},
 		{"run no-such.yaml -- true", 1, "open no-such.yaml: no such file"},
 		{"internal-launch true", 2, "internal-launch is for firmware-sim itself"},
 		{"run --llrp-base 127.0.0.1:0 --replay missing.txt", 1, "replay: open missing.txt: no such file"},

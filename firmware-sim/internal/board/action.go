@@ -2,6 +2,7 @@ package board
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Action is something that happens to a part of the board: a fault to a chip,
-// high or low to a line, enter or leave to a tag.
+// An Action is something that happens to a part of the board: a fault to a chip, the
+// clock or the disk, high or low to a line, enter or leave to a tag.
 type Action struct{ Part, Word string }
 
 // ParseAction reads a line of the control pipe: a part and a word.
@@ -25,27 +26,77 @@ type Action struct{ Part, Word string }
 //	cold-probe brownout
 //	DOOR low
 //	box-1 leave
+//	clock step +3h
+//
+// Before the value of a word may be a blank, as here, or an equals sign.
 func ParseAction(line string) (Action, error) {
 	field := strings.Fields(line)
-	if len(field) != 2 {
+	if len(field) != 2 && len(field) != 3 {
 		return Action{}, fmt.Errorf("%d words, want a part and what happens to it, such as: DOOR low", len(field))
 	}
-	return Action{field[0], field[1]}, nil
+	return Action{field[0], strings.Join(field[1:], "=")}, nil
+}
+
+// A Plan is an Action some time after the start.
+type Plan struct {
+	Action
+	At time.Duration
+}
+
+// ParsePlan reads part:word@after, such as DOOR:low@30s or clock:step=+3h@1m.
+func ParsePlan(s string) (Plan, error) {
+	bad := func(what string) (Plan, error) {
+		return Plan{}, fmt.Errorf("fault %q: %s, want part:word@after such as clock:step=+3h@30s", s, what)
+	}
+	i := strings.LastIndexByte(s, '@')
+	if i < 0 {
+		return bad("no time")
+	}
+	part, word, ok := strings.Cut(s[:i], ":")
+	if !ok || part == "" || word == "" || len(strings.Fields(s)) != 1 {
+		return bad("incomplete")
+	}
+	at, err := time.ParseDuration(s[i+1:])
+	if err != nil || at < 0 || at > maxAt {
+		return bad(fmt.Sprintf("no time from 0s to %v", maxAt))
+	}
+	return Plan{Action{part, word}, at}, nil
 }
 
 // Do makes an action happen now.
 func (b *Board) Do(a Action) error {
-	p := b.parts[a.Part]
-	if p == nil {
-		return fmt.Errorf("board %s has no %q", b.config.Name, a.Part)
-	}
-	happen, err := p(a.Word)
-	if err == nil {
-		err = happen()
-	}
+	happen, err := b.can(a)
 	if err != nil {
+		return err
+	}
+	if err := happen(); err != nil {
 		return fmt.Errorf("%s: %w", a.Part, err)
 	}
+	return nil
+}
+
+// can returns how to make an action happen, or says that it cannot.
+func (b *Board) can(a Action) (happen func() error, err error) {
+	p := b.parts[a.Part]
+	if p == nil {
+		hint := ""
+		if a.Part == clockPart || a.Part == diskPart {
+			hint = fmt.Sprintf(" of its own: add %s to the file", a.Part)
+		}
+		return nil, fmt.Errorf("board %s has no %q%s", b.config.Name, a.Part, hint)
+	}
+	if happen, err = p(a.Word); err != nil {
+		return nil, fmt.Errorf("%s: %w", a.Part, err)
+	}
+	return happen, nil
+}
+
+// Plan adds to the script, before Run.
+func (b *Board) Plan(p Plan) error {
+	if _, err := b.can(p.Action); err != nil {
+		return err
+	}
+	b.plans = append(b.plans, p)
 	return nil
 }
 
@@ -62,21 +113,16 @@ func (b *Board) do(ctx context.Context, a Action, from string) {
 // play makes the events of the script happen, each its time after start, and
 // returns when the last has happened or ctx ends.
 func (b *Board) play(ctx context.Context, start time.Time) {
-	script := slices.Clone(b.config.Script)
-	slices.SortStableFunc(script, func(a, b Event) int { return int(a.At - b.At) })
-	for _, e := range script {
-		timer := time.NewTimer(time.Until(start.Add(e.At)))
+	plans := slices.SortedStableFunc(slices.Values(b.plans), func(a, b Plan) int { return cmp.Compare(a.At, b.At) })
+	for _, p := range plans {
+		timer := time.NewTimer(time.Until(start.Add(p.At)))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
 		}
-		a, _, err := e.action()
-		if err != nil {
-			return // cannot be: Parse has looked
-		}
-		b.do(ctx, a, "script")
+		b.do(ctx, p.Action, "script")
 	}
 }
 

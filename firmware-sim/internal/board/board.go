@@ -2,7 +2,8 @@
 // which chips sit on which bus or serial port, what they feel and when they fail,
 // and Run starts the command where /dev and the 1-Wire tree of /sys are that board.
 // RFID readers of the network it serves on loopback addresses, which the command
-// shares with the machine.
+// shares with the machine. Where the file asks for them, the wall clock and the disk
+// under one folder are the board's as well.
 //
 // It promises that the command finds the buses of the board and none of the
 // machine's own, that a board announced can be used, and that what happened to it
@@ -26,6 +27,8 @@ import (
 	"time"
 
 	"trailmark/firmware-sim/internal/board/chardev"
+	"trailmark/firmware-sim/internal/board/disk"
+	"trailmark/firmware-sim/internal/board/hostclock"
 	"trailmark/firmware-sim/internal/board/supervise"
 )
 
@@ -35,10 +38,13 @@ type Board struct {
 	log     *slog.Logger
 	devices map[string]chardev.Device
 	parts   map[string]part // by name
+	plans   []Plan          // from the file and Plan; changed before Run only
 	kernel  *kernel         // the 1-Wire bus of the kernel, or nil
 	chips   []Chip
-	ports   []port       // in the order of the file
-	readers []*netReader // as well
+	ports   []port           // in the order of the file
+	readers []*netReader     // as well
+	clock   *hostclock.Clock // or nil
+	disk    *disk.Disk       // or nil
 }
 
 // A part takes the word of an action and returns how to make it happen, or says
@@ -88,7 +94,7 @@ func (b *Board) Run(ctx context.Context, o Options) (status int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	command := supervise.Command{
-		Args: o.Args, Devices: b.devices, Hide: hidden, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
+		Args: o.Args, Devices: b.devices, Hide: hidden, Clock: b.clock, Disk: b.disk, Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr,
 	}
 	line := Announcement{Kind: "board", Board: b.config.Name, Chips: b.chips}
 	for path := range b.devices {
@@ -161,6 +167,9 @@ func (b *Board) Run(ctx context.Context, o Options) (status int, err error) {
 	start := time.Now()
 	p, err := supervise.Start(ctx, command, b.log)
 	if err != nil {
+		if b.disk != nil {
+			err = errors.Join(err, b.disk.Discard())
+		}
 		return 0, err
 	}
 	b.log.InfoContext(ctx, "started", slog.String("board", b.config.Name), slog.Int("pid", p.Pid()), slog.Any("command", o.Args))
@@ -181,6 +190,9 @@ func (b *Board) Run(ctx context.Context, o Options) (status int, err error) {
 		}
 	})
 	status, err = p.Wait()
+	if b.disk != nil {
+		err = errors.Join(err, b.disk.Save())
+	}
 	b.log.InfoContext(ctx, "ended", slog.String("board", b.config.Name), slog.Int("status", status))
 	return status, err
 }

@@ -21,6 +21,8 @@ import (
 	"trailmark/firmware-sim/chip/sht4x"
 	"trailmark/firmware-sim/chip/w1bus"
 	"trailmark/firmware-sim/internal/board/chardev"
+	"trailmark/firmware-sim/internal/board/disk"
+	"trailmark/firmware-sim/internal/board/hostclock"
 	"trailmark/firmware-sim/internal/w1tree"
 )
 
@@ -65,19 +67,46 @@ func New(c Config, folder string, start time.Time, log *slog.Logger) (*Board, er
 	for _, r := range c.LLRP {
 		errs = append(errs, b.llrp(r))
 	}
+	errs = append(errs, b.machine())
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	for i, e := range c.Script {
 		a, _, err := e.action()
 		if err == nil {
-			_, err = b.parts[a.Part](a.Word)
+			err = b.Plan(Plan{a, e.At})
 		}
 		if err != nil {
-			return nil, fmt.Errorf("script, event %d: %s: %w", i+1, a.Part, err)
+			return nil, fmt.Errorf("script, event %d: %w", i+1, err)
 		}
 	}
 	return b.Board, nil
+}
+
+// machine makes what the board has besides chips.
+func (b builder) machine() error {
+	if c := b.config.Clock; c != nil {
+		b.clock = new(hostclock.Clock)
+		b.parts[clockPart] = b.clock.Parse
+		if c.Start != "" {
+			happen, err := b.clock.Parse(c.Start)
+			if err == nil {
+				err = happen()
+			}
+			if err != nil {
+				return fmt.Errorf("clock: start: %w", err)
+			}
+		}
+	}
+	if d := b.config.Disk; d != nil {
+		config, err := d.config()
+		if err != nil {
+			return err
+		}
+		b.disk = disk.New(config)
+		b.parts[diskPart] = b.disk.Parse
+	}
+	return nil
 }
 
 // source returns what a chip feels under the name its file has.

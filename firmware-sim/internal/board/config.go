@@ -9,11 +9,13 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
 	"trailmark/firmware-sim/chip/i2cbus"
+	"trailmark/firmware-sim/internal/board/disk"
 )
 
 // A Config is a board file. Names of chips, tags and lines share one space: a
@@ -29,6 +31,8 @@ type Config struct {
 	W1      []Probe           `yaml:"w1"` // chips that the kernel reads, /sys/bus/w1/devices
 	Serial  []Serial          `yaml:"serial"`
 	LLRP    []LLRP            `yaml:"llrp"`
+	Clock   *Clock            `yaml:"clock"` // of the machine; nil: this machine's, and nothing befalls it
+	Disk    *Disk             `yaml:"disk"`  // nil: this machine's
 	Script  []Event           `yaml:"script"`
 }
 
@@ -131,8 +135,33 @@ type UHFTag struct {
 	Here    bool   `yaml:"here"`    // from the start
 }
 
+// A Clock is the wall clock that the command sees.
+type Clock struct {
+	Start string `yaml:"start"` // what befalls it before the command starts, as in a script, or nothing
+}
+
+// A Disk is a card of its own under a folder of the command.
+type Disk struct {
+	Path string `yaml:"path"` // absolute
+	Size string `yaml:"size"` // 8MiB
+}
+
+// config reads what the file says of a disk.
+func (d Disk) config() (disk.Config, error) {
+	c := disk.Config{Path: d.Path}
+	err := c.Check()
+	if err == nil {
+		c.Size, err = disk.ParseSize(d.Size)
+	}
+	if err != nil {
+		return c, fmt.Errorf("disk: %w", err)
+	}
+	return c, nil
+}
+
 // An Event makes an Action happen a while after the start. It names one of a chip
-// and a fault, a line and a level, a tag and where it goes.
+// and a fault, a line and a level, a tag and where it goes, or what befalls the
+// clock or the disk.
 type Event struct {
 	At    time.Duration `yaml:"at"`
 	Chip  string        `yaml:"chip"`
@@ -141,7 +170,15 @@ type Event struct {
 	Level string        `yaml:"level"` // high or low
 	Tag   string        `yaml:"tag"`
 	Field string        `yaml:"field"` // enter or leave
+	Clock string        `yaml:"clock"`
+	Disk  string        `yaml:"disk"`
 }
+
+// Names of the parts that a board has one of.
+const (
+	clockPart = "clock"
+	diskPart  = "disk"
+)
 
 // Limits of a board file.
 const (
@@ -275,10 +312,20 @@ func (c Config) check() error {
 			errs = append(errs, add("tag", t.Name))
 		}
 	}
+	if c.Clock != nil {
+		errs = append(errs, add(clockPart, clockPart))
+	}
+	if c.Disk != nil {
+		_, err := c.Disk.config()
+		errs = append(errs, add(diskPart, diskPart), err)
+	}
 	for i, e := range c.Script {
 		a, kind, err := e.action()
 		if err == nil && kinds[a.Part] != kind {
 			err = fmt.Errorf("no %s %q", kind, a.Part)
+			if kind == clockPart || kind == diskPart {
+				err = fmt.Errorf("the board has no %s of its own: add %[1]s to the file", kind)
+			}
 		}
 		if err == nil && (e.At < 0 || e.At > maxAt) {
 			err = fmt.Errorf("at: %v, want 0s to %v", e.At, maxAt)
@@ -308,17 +355,26 @@ func (e Event) action() (a Action, kind string, err error) {
 	n := 0
 	for _, v := range [...]struct{ kind, part, word string }{
 		{"chip", e.Chip, e.Fault}, {"line", e.Line, e.Level}, {"tag", e.Tag, e.Field},
+		{clockPart, of(clockPart, e.Clock), e.Clock}, {diskPart, of(diskPart, e.Disk), e.Disk},
 	} {
 		if v.part == "" && v.word == "" {
 			continue
 		}
 		n++
-		kind, a = v.kind, Action{Part: v.part, Word: v.word}
+		kind, a = v.kind, Action{Part: v.part, Word: strings.Join(strings.Fields(v.word), "=")}
 	}
 	if n != 1 {
-		return a, kind, errors.New("want one of chip and fault, line and level, tag and field")
+		return a, kind, errors.New("want one of chip and fault, line and level, tag and field, clock, disk")
 	}
 	return a, kind, nil
+}
+
+// of is the name of a part that there is one of, if anything befalls it.
+func of(part, word string) string {
+	if word == "" {
+		return ""
+	}
+	return part
 }
 
 // serial reads the 48 bits of a 1-Wire chip.

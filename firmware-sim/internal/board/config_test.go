@@ -23,6 +23,15 @@ llrp: [{name: dock, listen: "127.0.77.1:5084", tags: [{name: carton, epc: "30750
 script: [{at: 1h, chip: probe, fault: gone}]
 `
 
+// A board without chips, on a machine of its own. Nobody runs it: it names a folder.
+const machine = `
+name: machine
+gpio: [{chip: 0, count: 2, lines: [{offset: 0, name: DOOR}]}]
+clock: {}
+disk: {path: /var/lib/machine, size: 1MiB}
+script: [{at: 1h, clock: step +3h}, {at: 2h, disk: full}]
+`
+
 func newBoard(t *testing.T, text string) (*Board, error) {
 	t.Helper()
 	c, err := Parse(strings.NewReader(text))
@@ -127,6 +136,28 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want %q in it", c.replacement, err, c.want)
 		}
 	}
+	for _, c := range []struct{ old, replacement, want string }{
+		{"clock: {}", "clock: {start: 1971}", `clock: start: a clock has no fault "1971"`},
+		{"clock: {}", "clock: {begin: 1970}", `unknown field "begin"`},
+		{"clock: {}", "", "script, event 1: the board has no clock of its own: add clock to the file"},
+		{"disk: {path: /var/lib/machine, size: 1MiB}", "", "script, event 2: the board has no disk of its own"},
+		{"path: /var/lib/machine", "path: machine", `disk: path: "machine"`},
+		{"size: 1MiB", "size: 1MB", `disk: size: "1MB"`},
+		{"size: 1MiB", "size: 1KiB", "disk: size: 1024 bytes, want 65536 to 1073741824"},
+		{"clock: step +3h", "clock: step", `script, event 1: clock: a clock has no fault "step"`},
+		{"clock: step +3h", "clock: step soon", `clock: step "soon": want a duration`},
+		{"disk: full", "disk: brim", `script, event 2: disk: a disk has no fault "brim", want full or free`},
+		{"disk: full", "disk: full, clock: none", "want one of chip and fault"},
+		{"name: DOOR", "name: disk", "the name disk is taken by another line"},
+	} {
+		text := strings.Replace(machine, c.old, c.replacement, 1)
+		if text == machine {
+			t.Fatalf("no %q to replace", c.old)
+		}
+		if _, err := newBoard(t, text); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q in it", c.replacement, err, c.want)
+		}
+	}
 	many := "name: a\nsources:\n"
 	for i := range maxParts + 1 {
 		many += fmt.Sprintf("  s%d: {constant: 1}\n", i)
@@ -147,6 +178,7 @@ func TestTrimming(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(small)
+	f.Add(machine)
 	f.Add("name: a\ngpio: [{chip: 0, count: 1, lines: [{offset: -1, name: x}]}]")
 	f.Add("name: a\nsources: {s: {room: {setpoint: 1e300}}}")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -239,4 +271,54 @@ func TestRoomSources(t *testing.T) {
 	if v := a[celsius](end); v < 0 || v > 24 {
 		t.Errorf("%g °C after %v", v, end.Sub(start))
 	}
+}
+
+func TestPlans(t *testing.T) {
+	b := mustBoard(t, machine)
+	before := len(b.plans)
+	for text, want := range map[string]Plan{
+		"clock:step=+3h@30s": {Action{"clock", "step=+3h"}, 30 * time.Second},
+		"DOOR:low@0s":        {Action{"DOOR", "low"}, 0},
+		"disk:full@1m":       {Action{"disk", "full"}, time.Minute},
+	} {
+		p, err := ParsePlan(text)
+		if err == nil {
+			err = b.Plan(p)
+		}
+		if p != want || err != nil {
+			t.Errorf("%s: %+v, %v", text, p, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "no time", "clock:1970": "no time", "clock@1s": "incomplete", ":1970@1s": "incomplete", "clock:@1s": "incomplete", "clock:step +3h@1s": "incomplete",
+		"clock:1970@soon": "no time from", "clock:1970@-1s": "no time from", "clock:1970@9999999h": "no time from",
+	} {
+		if p, err := ParsePlan(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %+v, %v, want %q in it", text, p, err, want)
+		}
+	}
+	for text, want := range map[string]string{"disk:melt@1s": `no fault "melt"`, "cold:gone@1s": `has no "cold"`} {
+		p, err := ParsePlan(text)
+		if err == nil {
+			err = b.Plan(p)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q in it", text, err, want)
+		}
+	}
+	if len(b.plans) != before+3 {
+		t.Errorf("%d plans, want %d", len(b.plans), before+3)
+	}
+}
+
+func FuzzPlan(f *testing.F) {
+	for _, s := range []string{"clock:step=+3h@30s", "a:b@@1s", ":@", "x:y@1e9s"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := ParsePlan(s)
+		if err == nil && (p.Part == "" || p.Word == "" || p.At < 0 || p.At > maxAt) {
+			t.Errorf("%q: %+v", s, p)
+		}
+	})
 }
