@@ -17,13 +17,15 @@ import (
 
 	"trailmark/gateway/internal/alarm"
 	"trailmark/gateway/internal/api"
+	"trailmark/gateway/internal/route"
+	"trailmark/gateway/internal/route/routetest"
 	"trailmark/gateway/internal/store"
 	"trailmark/passport"
 	"trailmark/statement"
 )
 
 // alarmServer serves the API over a real store of n alarms, the odd ones ended.
-func alarmServer(t *testing.T, private bool, n int) (http.Handler, alarmBook) {
+func alarmServer(t *testing.T, private bool, n int) (*api.Site, alarmBook) {
 	t.Helper()
 	st, err := store.Open(t.Context(), t.TempDir())
 	if err != nil {
@@ -32,11 +34,53 @@ func alarmServer(t *testing.T, private bool, n int) (http.Handler, alarmBook) {
 	t.Cleanup(func() { st.Close() })
 	b := alarmBook{st, alarm.New(st, time.Now, slog.New(slog.DiscardHandler))}
 	addAlarms(t, st, n)
-	return api.New(api.Options{Trust: new(passport.Trust), Alarms: b, Private: private, Ledger: http.NotFoundHandler(), Base: "http://127.0.0.1",
+	site, err := api.New(api.Options{Trust: new(passport.Trust), Alarms: b, Private: private, Ledger: http.NotFoundHandler(), Base: "http://127.0.0.1",
 		Status: func(ctx context.Context) (st api.Status, err error) {
 			st.Now = time.Now().UnixMilli()
 			return st, b.attention(ctx, &st, private)
-		}}), b
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site, b
+}
+
+// TestAlarmRoutes: the alarms' addresses answer as the document says.
+func TestAlarmRoutes(t *testing.T) {
+	site, b := alarmServer(t, true, 4)
+	shut, err := api.New(api.Options{Trust: new(passport.Trust), Alarms: b, Ledger: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table route.Table
+	for _, r := range site.Routes() {
+		if strings.HasPrefix(r.Path, "/api/alarms") {
+			table = append(table, r)
+		}
+	}
+	at, unknown := "/api/alarms/"+alarmIDOf(0), "/api/alarms/"+strings.Repeat("0", 32)
+	json := map[string]string{"Content-Type": "application/json"}
+	closed := map[string]string{"Content-Type": "application/json", "X-Closed": "1"}
+	acts := func(act string) []routetest.Case {
+		return []routetest.Case{
+			{Target: at + act, Header: json, Body: good, Status: 200},
+			{Target: at + act, Header: json, Body: `{"comment":"x"}`, Status: 400},
+			{Target: unknown + act, Header: json, Body: good, Status: 404, Unknown: true},
+			{Target: at + act, Header: closed, Body: good, Status: 403},
+		}
+	}
+	routetest.Check(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Closed") != "" {
+			shut.ServeHTTP(w, r)
+			return
+		}
+		site.ServeHTTP(w, r)
+	}), table, map[string][]routetest.Case{
+		"GET /api/alarms":                   {{Target: "/api/alarms", Status: 200}, {Target: "/api/alarms?filter=ended&limit=1", Status: 200}, {Target: "/api/alarms?limit=0", Status: 400}},
+		"GET /api/alarms/{id}":              {{Target: at, Status: 200}, {Target: "/api/alarms/" + alarmIDOf(1), Status: 200}, {Target: unknown, Status: 404, Unknown: true}},
+		"POST /api/alarms/{id}/acknowledge": acts("/acknowledge"),
+		"POST /api/alarms/{id}/close":       acts("/close"),
+	})
 }
 
 func addAlarms(t *testing.T, st *store.Store, n int) {
@@ -206,7 +250,10 @@ func TestAlarmAPI(t *testing.T) {
 		t.Errorf("%d active", n)
 	}
 	// Who did what is not for everybody.
-	open := api.New(api.Options{Trust: new(passport.Trust), Alarms: b, Ledger: http.NotFoundHandler()})
+	open, err := api.New(api.Options{Trust: new(passport.Trust), Alarms: b, Ledger: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	status, body, _ := request{method: "GET", path: "/api/alarms/" + alarmIDOf(0)}.do(open)
 	if status != 200 || strings.Contains(body, "李雷") || !strings.Contains(body, "acknowledged") {
 		t.Errorf("%d %s", status, body)

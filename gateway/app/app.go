@@ -159,7 +159,7 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	if err := writeESTURL(conf.Dir, g.conf.ESTURL); err != nil {
 		return err
 	}
-	pages, enrolment := g.server(handler), g.server(enrol.Handler(g.office, g.ca, log))
+	pages, enrolment := g.server(eventsFirst(g.events.Handler(), handler)), g.server(enrol.Handler(g.office, g.ca, log))
 	enrolment.TLSConfig = g.ca.ServerTLS(hosts, tls.RequestClientCert)
 	ready(Ready{URL: "http://" + ln.Addr().String(), Broker: "mqtts://" + g.broker.Addr(), EST: "https://" + devices.Addr().String()})
 

@@ -10,13 +10,14 @@ import (
 	"trailmark/gateway/internal/api"
 	"trailmark/gateway/internal/diversion"
 	"trailmark/gateway/internal/journey"
+	"trailmark/gateway/internal/route"
 	"trailmark/internal/epc"
 )
 
 // maxFindings is how many findings one answer has.
 const maxFindings = 500
 
-func (g *gateway) handler() (http.Handler, error) {
+func (g *gateway) handler() (*api.Site, error) {
 	trust, err := g.trust.Encode()
 	if err != nil {
 		return nil, err
@@ -29,18 +30,24 @@ func (g *gateway) handler() (http.Handler, error) {
 	if g.private {
 		findings = func(ctx context.Context) ([]diversion.Finding, error) { return g.watch.Findings(ctx, "", maxFindings) }
 	}
-	pages := api.New(api.Options{
+	return api.New(api.Options{
 		Scan: g.watch.Scan, Scans: g.watch.Counts, Findings: findings,
 		Compose: composed(g.journey.Item), Audit: audit,
 		Trust: g.trust, TrustFile: trust, Status: g.status,
 		Alarms: g.alarms, Private: g.private,
 		Ledger: g.shelf.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
+		More: append(g.routes(), eventRoutes()...),
 	})
-	mux := http.NewServeMux()
-	mux.Handle("/", pages)
-	mux.Handle("/epcis/", g.events.Handler())
-	mux.HandleFunc("GET /api/figures", g.figures)
-	return mux, nil
+}
+
+// routes are what the packages around the pages serve.
+func (g *gateway) routes() route.Table {
+	return route.Table{
+		{Method: "GET", Path: "/api/figures", Tag: route.Words{ZH: "关于本网关", EN: "About this gateway"},
+			Says:    route.Words{ZH: "网关的计数，供脚本使用", EN: "The gateway's counts, for scripts"},
+			Answers: []route.Answer{{Status: 200, Type: "application/json", Says: route.Words{ZH: "计数", EN: "the counts"}, Schema: route.Schema[figures]()}},
+			Serve:   g.figures},
+	}
 }
 
 // composed tells the pages what they know of a journey's errors.
@@ -55,17 +62,14 @@ func composed(compose func(context.Context, epc.Link) ([]byte, error)) func(cont
 }
 
 // figures answers with the gateway's counts, for scripts.
-func (g *gateway) figures(w http.ResponseWriter, r *http.Request) {
+func (g *gateway) figures(w http.ResponseWriter, r *http.Request) error {
 	f, err := g.count(r.Context())
 	if err != nil {
-		g.log.Error("figures", "err", err)
-		http.Error(w, "figures are not available", http.StatusServiceUnavailable)
-		return
+		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(f); err != nil {
-		g.log.Debug("figures not sent", "err", err)
-	}
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(f)
 }
 
 // figures are what scripts ask for.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"trailmark/gateway/internal/route"
 )
 
 // Alarms is what the pages ask of the alarms. Errors that the client can mend are
@@ -112,11 +113,44 @@ const (
 
 var alarmID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-func (s *server) alarmRoutes(handle func(string, func(http.ResponseWriter, *http.Request) error)) {
-	handle("GET /api/alarms", s.alarmList)
-	handle("GET /api/alarms/{id}", s.alarmGet)
-	handle("POST /api/alarms/{id}/acknowledge", func(w http.ResponseWriter, r *http.Request) error { return s.alarmAct(w, r, s.Alarms.Acknowledge) })
-	handle("POST /api/alarms/{id}/close", func(w http.ResponseWriter, r *http.Request) error { return s.alarmAct(w, r, s.Alarms.Close) })
+var tagAlarms = route.Words{ZH: "报警", EN: "Alarms"}
+
+// alarmPage is a page of alarms.
+type alarmPage struct {
+	Alarms []Alarm `json:"alarms"`
+	Next   string  `json:"next,omitempty"` // the address of the next page
+}
+
+// alarmAct is what somebody wants done with an alarm.
+type alarmAct struct {
+	By      string `json:"by"`
+	Comment string `json:"comment"`
+}
+
+// alarmRoutes are the addresses of alarms.
+func (s *server) alarmRoutes() route.Table {
+	id := route.Param{Name: "id", In: "path", Says: route.Words{ZH: "报警编号，32 位十六进制", EN: "id of the alarm, 32 hex digits"}, Pattern: "^[0-9a-f]{32}$"}
+	unknown := route.Refusal(404, "没有这条报警", "no such alarm")
+	bad := route.Refusal(400, "内容有误，说明含提示", "something is wrong; the detail says what")
+	one := route.Answer{Status: 200, Type: jsonType, Says: route.Words{ZH: "报警及其经过", EN: "the alarm with its history"}, Schema: route.Schema[AlarmDetail]()}
+	act := func(path, zh, en string, do func(ctx context.Context, id, by, comment string) error) route.Route {
+		return route.Route{Method: "POST", Path: path, Tag: tagAlarms, Says: route.Words{ZH: zh, EN: en}, Params: []route.Param{id},
+			Body:    &route.Body{Types: []string{jsonType}, Max: maxAlarmBody, Schema: route.Schema[alarmAct](), Says: route.Words{ZH: "谁、为什么", EN: "who, and what for"}},
+			Answers: []route.Answer{one, bad, unknown, route.Refusal(403, "只有本机用户可以处理报警", "only users of this machine may act")},
+			Serve:   func(w http.ResponseWriter, r *http.Request) error { return s.alarmAct(w, r, do) }}
+	}
+	return route.Table{
+		{Method: "GET", Path: "/api/alarms", Tag: tagAlarms, Says: route.Words{ZH: "报警清单，新的在前", EN: "The alarms, newest first"},
+			Params: []route.Param{
+				{Name: "filter", In: "query", Says: route.Words{ZH: "active、ended 或 all", EN: "active, ended or all"}},
+				{Name: "limit", In: "query", Says: route.Words{ZH: "最多几条，1 到 200", EN: "at most so many, 1 to 200"}},
+				{Name: "before", In: "query", Says: route.Words{ZH: "此编号之前的", EN: "those before this number"}}},
+			Answers: []route.Answer{{Status: 200, Type: jsonType, Says: route.Words{ZH: "清单", EN: "the list"}, Schema: route.Schema[alarmPage]()}, bad}, Serve: s.alarmList},
+		{Method: "GET", Path: "/api/alarms/{id}", Tag: tagAlarms, Says: route.Words{ZH: "一条报警", EN: "One alarm"}, Params: []route.Param{id},
+			Answers: []route.Answer{one, unknown}, Serve: s.alarmGet},
+		act("/api/alarms/{id}/acknowledge", "确认一条报警", "Acknowledge an alarm", s.Alarms.Acknowledge),
+		act("/api/alarms/{id}/close", "关闭一条报警", "Close an alarm", s.Alarms.Close),
+	}
 }
 
 func (s *server) alarmList(w http.ResponseWriter, r *http.Request) error {
@@ -128,18 +162,18 @@ func (s *server) alarmList(w http.ResponseWriter, r *http.Request) error {
 		switch key {
 		case "filter":
 			if which = v; v != "active" && v != "ended" && v != "all" {
-				return &ClientError{http.StatusBadRequest, fmt.Sprintf("filter %q, want active, ended or all", v)}
+				return &ClientError{Status: http.StatusBadRequest, Detail: fmt.Sprintf("filter %q, want active, ended or all", v)}
 			}
 		case "limit":
 			if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > maxAlarmPage {
-				return &ClientError{http.StatusBadRequest, fmt.Sprintf("limit %q, want 1 to %d", v, maxAlarmPage)}
+				return &ClientError{Status: http.StatusBadRequest, Detail: fmt.Sprintf("limit %q, want 1 to %d", v, maxAlarmPage)}
 			}
 		case "before":
 			if before, err = strconv.ParseInt(v, 10, 64); err != nil || before < 1 {
-				return &ClientError{http.StatusBadRequest, fmt.Sprintf("before %q, want the number of an alarm", v)}
+				return &ClientError{Status: http.StatusBadRequest, Detail: fmt.Sprintf("before %q, want the number of an alarm", v)}
 			}
 		default:
-			return &ClientError{http.StatusBadRequest, fmt.Sprintf("parameter %q is not known; there are filter, limit and before", key)}
+			return &ClientError{Status: http.StatusBadRequest, Detail: fmt.Sprintf("parameter %q is not known; there are filter, limit and before", key)}
 		}
 	}
 	if which == "all" {
@@ -149,10 +183,7 @@ func (s *server) alarmList(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := struct {
-		Alarms []Alarm `json:"alarms"`
-		Next   string  `json:"next,omitempty"`
-	}{Alarms: list}
+	out := alarmPage{Alarms: list}
 	if list == nil {
 		out.Alarms = []Alarm{}
 	}
@@ -188,7 +219,7 @@ func (s *server) alarmGet(w http.ResponseWriter, r *http.Request) error {
 func (s *server) alarm(r *http.Request) (AlarmDetail, error) {
 	id := r.PathValue("id")
 	if !alarmID.MatchString(id) {
-		return AlarmDetail{}, &ClientError{http.StatusNotFound, "there is no such alarm"}
+		return AlarmDetail{}, &ClientError{Status: http.StatusNotFound, Detail: "there is no such alarm"}
 	}
 	d, err := s.Alarms.Get(r.Context(), id)
 	if err == nil && !s.Private {
@@ -202,14 +233,8 @@ func (s *server) alarmAct(w http.ResponseWriter, r *http.Request, do func(ctx co
 	if err := s.mayAct(r); err != nil {
 		return err
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return &ClientError{http.StatusUnsupportedMediaType, "want a body of application/json"}
-	}
-	var act struct {
-		By      string `json:"by"`
-		Comment string `json:"comment"`
-	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAlarmBody))
+	var act alarmAct
+	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	err := d.Decode(&act)
 	if err == nil {
@@ -220,11 +245,11 @@ func (s *server) alarmAct(w http.ResponseWriter, r *http.Request, do func(ctx co
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return &ClientError{http.StatusRequestEntityTooLarge, fmt.Sprintf("a body over %d bytes", maxAlarmBody)}
+		return err
 	case err != nil:
-		return &ClientError{http.StatusBadRequest, `want {"by": "who", "comment": "what for"}: ` + strings.ReplaceAll(err.Error(), "\n", ", ")}
+		return &ClientError{Status: http.StatusBadRequest, Detail: `want {"by": "who", "comment": "what for"}: ` + strings.ReplaceAll(err.Error(), "\n", ", ")}
 	case strings.TrimSpace(act.By) == "":
-		return &ClientError{http.StatusBadRequest, "by is empty: who does this?"}
+		return &ClientError{Status: http.StatusBadRequest, Detail: "by is empty: who does this?"}
 	}
 	if _, err := s.alarm(r); err != nil {
 		return err
@@ -240,7 +265,7 @@ func (s *server) alarmAct(w http.ResponseWriter, r *http.Request, do func(ctx co
 // one: it can name neither this host nor an origin of it.
 func (s *server) mayAct(r *http.Request) error {
 	if !s.Private {
-		return &ClientError{http.StatusForbidden, "alarms are acknowledged and closed on the gateway's own machine only, while there are no accounts: gateway alarms ack"}
+		return &ClientError{Status: http.StatusForbidden, Detail: "alarms are acknowledged and closed on the gateway's own machine only, while there are no accounts: gateway alarms ack"}
 	}
 	local := func(hostport string) bool {
 		host, _, err := net.SplitHostPort(hostport)
@@ -251,11 +276,11 @@ func (s *server) mayAct(r *http.Request) error {
 		return host == "localhost" || err == nil && a.Unmap().IsLoopback()
 	}
 	if !local(r.Host) {
-		return &ClientError{http.StatusForbidden, fmt.Sprintf("host %q is not this machine", r.Host)}
+		return &ClientError{Status: http.StatusForbidden, Detail: fmt.Sprintf("host %q is not this machine", r.Host)}
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
-			return &ClientError{http.StatusForbidden, "a page of another origin may not do this"}
+			return &ClientError{Status: http.StatusForbidden, Detail: "a page of another origin may not do this"}
 		}
 	}
 	return nil

@@ -14,13 +14,15 @@ import (
 	"embed"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"trailmark/gateway/internal/diversion"
+	"trailmark/gateway/internal/route"
 	"trailmark/internal/epc"
 	"trailmark/passport"
 )
@@ -29,15 +31,10 @@ import (
 var ErrNotYet = errors.New("no record of this item yet")
 
 // A ClientError is a request that is the client's to mend; its text is shown.
-type ClientError struct {
-	Status int // 400..499
-	Detail string
-}
+type ClientError = route.Error
 
-func (e *ClientError) Error() string { return e.Detail }
-
-// Options are what New needs; all but Audit, Scan, Scans, Findings, Alarms, Log and
-// Location are required.
+// Options are what New needs; all but Audit, Scan, Scans, Findings, Alarms, More, Log
+// and Location are required.
 type Options struct {
 	// Compose gives an item's passport file, or an error that is ErrNotYet. It is
 	// called for each view, at once from many goroutines.
@@ -59,6 +56,7 @@ type Options struct {
 	Alarms   Alarms         // nil: there are none
 	Private  bool           // only users of this machine can reach the pages
 	Ledger   http.Handler   // serves /checkpoint, /tile/, /ledgers, /ledgers/ and /proof/
+	More     route.Table    // served besides
 	Base     string         // scheme and host of the QR codes' addresses
 	Location *time.Location // of the times on pages; nil: UTC
 	Log      *slog.Logger   // nil: discarded
@@ -69,13 +67,24 @@ var pages embed.FS
 
 type server struct {
 	Options
-	pages *template.Template
-	style template.HTML // the <style> element
-	csp   string
+	pages    *template.Template
+	style    template.HTML // the <style> element
+	csp      string
+	table    route.Table
+	document []byte // OpenAPI
 }
 
-// New makes the handler. Timeouts are the server's to set.
-func New(o Options) http.Handler {
+// A Site is everything that is served.
+type Site struct {
+	http.Handler
+	table route.Table
+}
+
+// Routes are what the site serves.
+func (s *Site) Routes() route.Table { return s.table }
+
+// New makes the site. Timeouts are the server's to set.
+func New(o Options) (*Site, error) {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
@@ -85,75 +94,35 @@ func New(o Options) http.Handler {
 	s := &server{Options: o, pages: template.Must(template.ParseFS(pages, "pages/*.html"))}
 	css, err := pages.ReadFile("pages/style.css")
 	if err != nil {
-		panic(err) // it is embedded
+		return nil, err
 	}
 	hash := sha256.Sum256(css)
 	s.style = template.HTML("<style>" + string(css) + "</style>")
 	s.csp = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-	mux := http.NewServeMux()
-	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r); err != nil {
-				s.fail(w, r, err)
-			}
-		})
-	}
-	handle("GET /{$}", s.status)
-	handle("GET /01/{gtin}/21/{serial}", s.item)
-	handle("GET /api/items/{gtin}/{serial}/scans", s.scans)
-	handle("GET /api/findings", s.findings)
-	handle("GET /qr/01/{gtin}/21/{file}", s.qr)
-	handle("GET /trust", s.trust)
-	handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) error {
-		return write(w, "text/plain; charset=utf-8", []byte("ok\n"))
-	})
+	s.table = slices.Concat(s.routes(), s.scanRoutes(), s.ledgerRoutes(), o.More)
 	if o.Alarms != nil {
-		s.alarmRoutes(handle)
+		s.table = append(s.table, s.alarmRoutes()...)
 	}
-	mux.Handle("GET /checkpoint", o.Ledger)
-	mux.Handle("GET /tile/", o.Ledger)
-	mux.Handle("GET /ledgers", o.Ledger)
-	mux.Handle("GET /ledgers/", o.Ledger)
-	mux.Handle("GET /proof/", o.Ledger)
-	return s.around(mux)
+	if err := s.table.Check(); err != nil {
+		return nil, err
+	}
+	if s.document, err = s.table.Document(strings.TrimRight(o.Base, "/")); err != nil {
+		return nil, err
+	}
+	return &Site{s.around(s.table.Handler(s.fail)), s.table}, nil
 }
 
-// around adds what every answer has, and turns the mux's own plain-text errors
-// into ours.
-func (s *server) around(mux *http.ServeMux) http.Handler {
+// around adds what every answer has.
+func (s *server) around(inner http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Content-Security-Policy", s.csp)
-		handler, pattern := mux.Handler(r)
-		if pattern != "" {
-			mux.ServeHTTP(w, r)
-			return
-		}
-		probe := &headerOnly{header: http.Header{}, status: http.StatusOK}
-		handler.ServeHTTP(probe, r)
-		if probe.status == http.StatusMethodNotAllowed {
-			allow := probe.header.Get("Allow")
-			h.Set("Allow", allow)
-			s.fail(w, r, &ClientError{probe.status, fmt.Sprintf("method %s is not allowed here; allowed: %s", r.Method, allow)})
-			return
-		}
-		s.fail(w, r, &ClientError{http.StatusNotFound, "nothing is served at this address"})
+		inner.ServeHTTP(w, r)
 	})
 }
-
-// headerOnly takes an answer's status and header and drops its body.
-type headerOnly struct {
-	header http.Header
-	status int
-}
-
-func (p *headerOnly) Header() http.Header         { return p.header }
-func (p *headerOnly) WriteHeader(status int)      { p.status = status }
-func (p *headerOnly) Write(b []byte) (int, error) { return len(b), nil }
 
 func write(w http.ResponseWriter, contentType string, body []byte) error {
 	w.Header().Set("Content-Type", contentType)

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"trailmark/gateway/internal/api"
+	"trailmark/gateway/internal/diversion"
+	"trailmark/gateway/internal/route"
 	"trailmark/internal/epc"
 	"trailmark/passport"
 	"trailmark/passport/passporttest"
@@ -36,6 +38,7 @@ const (
 // gateway is the handler over one passport, whatever item is asked for.
 type gateway struct {
 	http.Handler
+	table    route.Table
 	passport []byte
 	log      bytes.Buffer
 }
@@ -48,7 +51,7 @@ func newGateway(t testing.TB, o passporttest.Options) *gateway {
 		t.Fatal(err)
 	}
 	g := &gateway{passport: data}
-	g.Handler = api.New(api.Options{
+	site, err := api.New(api.Options{
 		Compose: func(_ context.Context, item epc.Link) ([]byte, error) {
 			switch item.Serial {
 			case "unseen":
@@ -60,10 +63,40 @@ func newGateway(t testing.TB, o passporttest.Options) *gateway {
 		},
 		Trust: trust, TrustFile: file,
 		Status: func(context.Context) (api.Status, error) { return status(), nil },
-		Ledger: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ledger "+r.URL.Path) }),
-		Base:   "https://id.example.com/", Location: time.FixedZone("CST", 8*3600),
+		Scans: func(_ context.Context, item epc.Link) (diversion.Scans, error) {
+			return diversion.Scans{GTIN: item.GTIN, Serial: item.Serial, Days: []diversion.Day{}}, nil
+		},
+		Findings: func(context.Context) ([]diversion.Finding, error) {
+			return []diversion.Finding{{Kind: diversion.TooFar, Object: "https://id.gs1.org/01/09521234543213/21/1001", At: 5}}, nil
+		},
+		Ledger: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			kind := "application/octet-stream"
+			switch status := r.Header.Get("X-Test"); {
+			case status == "404":
+				http.NotFound(w, r)
+				return
+			case status == "400":
+				w.Header().Set("Content-Type", "application/problem+json")
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprint(w, `{"title":"Bad Request","status":400,"detail":"the ledger's own words"}`)
+				return
+			case strings.Contains(r.URL.Path, "/proof/") && r.URL.Query().Get("format") == "" || r.URL.Path == "/ledgers":
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprint(w, `{"ledgers":[]}`)
+				return
+			case strings.HasSuffix(r.URL.Path, "/checkpoint") || strings.Contains(r.URL.Path, "/proof/"):
+				kind = "text/plain; charset=utf-8"
+			}
+			w.Header().Set("Content-Type", kind)
+			fmt.Fprint(w, "ledger "+r.URL.Path)
+		}),
+		Base: "https://id.example.com/", Location: time.FixedZone("CST", 8*3600),
 		Log: slog.New(slog.NewTextHandler(&g.log, nil)),
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Handler, g.table = site, site.Routes()
 	return g
 }
 
@@ -263,8 +296,8 @@ func TestProblems(t *testing.T) {
 		"serial too long":       {"GET", "/01/09521234543213/21/" + strings.Repeat("1", 21), 400, "", "want 1 to 20"},
 		"gateway's own trouble": {"GET", "/01/09521234543213/21/broken", 500, "", "it is logged"},
 		"unknown path":          {"GET", "/admin", 404, "", "nothing is served"},
-		"unknown method":        {"DELETE", itemAt, 405, "GET, HEAD", "method DELETE"},
-		"posted checkpoint":     {"POST", "/checkpoint", 405, "GET, HEAD", "method POST"},
+		"unknown method":        {"DELETE", itemAt, 405, "GET, HEAD, OPTIONS", "method DELETE"},
+		"posted checkpoint":     {"POST", "/checkpoint", 405, "GET, HEAD, OPTIONS", "method POST"},
 		"qr of no item":         {"GET", "/qr/01/09521234543210/21/1.svg", 400, "", "check digit 0: want 3"},
 		"qr without its ending": {"GET", "/qr/01/09521234543213/21/1", 404, "", ".svg"},
 	} {
@@ -391,6 +424,9 @@ func TestSmallOnes(t *testing.T) {
 	if r := g.do("GET", "/healthz", ""); r.StatusCode != 200 || text(t, r) != "ok\n" {
 		t.Errorf("healthz: %s", r.Status)
 	}
+	if r := g.do("GET", "/proof/consistency", "", "X-Test", "400"); r.StatusCode != 400 || !strings.Contains(text(t, r), "the ledger's own words") {
+		t.Errorf("a proof's problem: %s", r.Status)
+	}
 	for _, path := range []string{"/checkpoint", "/tile/0/000"} {
 		if r := g.do("GET", path, ""); text(t, r) != "ledger "+path {
 			t.Errorf("%s is not the ledger's: %s", path, r.Status)
@@ -456,7 +492,10 @@ func TestStatusPage(t *testing.T) {
 }
 
 func TestStatusOfNothing(t *testing.T) {
-	h := api.New(api.Options{Status: func(context.Context) (api.Status, error) { return api.Status{Now: 1}, nil }, Ledger: http.NotFoundHandler()})
+	h, err := api.New(api.Options{Status: func(context.Context) (api.Status, error) { return api.Status{Now: 1}, nil }, Ledger: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/?lang=en", nil))
 	contains(t, w.Body.String(), "no plan yet", "no device is enrolled yet", "Not anchored on any chain", "none yet", "never")
@@ -464,7 +503,10 @@ func TestStatusOfNothing(t *testing.T) {
 }
 
 func TestStatusFails(t *testing.T) {
-	h := api.New(api.Options{Status: func(context.Context) (api.Status, error) { return api.Status{}, errors.New("locked") }, Ledger: http.NotFoundHandler()})
+	h, err := api.New(api.Options{Status: func(context.Context) (api.Status, error) { return api.Status{}, errors.New("locked") }, Ledger: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Code != 500 || strings.Contains(w.Body.String(), "locked") {

@@ -14,6 +14,7 @@ import (
 	go_qr "github.com/piglig/go-qr"
 
 	"trailmark/gateway/internal/diversion"
+	"trailmark/gateway/internal/route"
 	"trailmark/internal/epc"
 	"trailmark/passport"
 	"trailmark/statement"
@@ -27,7 +28,7 @@ func link(gtin, serial string) (epc.Link, error) {
 		if n := len(gtin); n == 8 || n == 12 || n == 13 {
 			hint = fmt.Sprintf("a barcode of %d digits is written with %d zeros before it", n, 14-n)
 		}
-		return l, &ClientError{http.StatusBadRequest, strings.TrimPrefix(err.Error(), "epc: ") + "\nhint: " + hint}
+		return l, &ClientError{Status: http.StatusBadRequest, Detail: strings.TrimPrefix(err.Error(), "epc: ") + "\nhint: " + hint}
 	}
 	return l, nil
 }
@@ -41,14 +42,14 @@ func (s *server) item(w http.ResponseWriter, r *http.Request) error {
 	kind := passport.MediaType
 	if !download {
 		w.Header().Add("Vary", "Accept, Accept-Language")
-		if kind = choose(r, "text/html", passport.MediaType); kind == "" {
-			return &ClientError{http.StatusNotAcceptable, "this address gives text/html or " + passport.MediaType}
+		if kind = route.Choose(r, "text/html", passport.MediaType); kind == "" {
+			return route.NotAcceptable("text/html", passport.MediaType)
 		}
 	}
 	compose := s.Compose
 	if r.URL.Query().Has("audit") {
 		if s.Audit == nil {
-			return &ClientError{http.StatusNotFound, "this gateway gives no audit passports"}
+			return &ClientError{Status: http.StatusNotFound, Detail: "this gateway gives no audit passports"}
 		}
 		compose, download, kind = s.Audit, true, passport.MediaType
 	}
@@ -89,9 +90,6 @@ func (s *server) scans(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if s.Scans == nil {
-		return &ClientError{http.StatusNotFound, "this gateway counts no scans"}
-	}
 	counts, err := s.Scans(r.Context(), item)
 	if err != nil {
 		return err
@@ -101,9 +99,6 @@ func (s *server) scans(w http.ResponseWriter, r *http.Request) error {
 
 // findings tells staff what may be a copy or was diverted.
 func (s *server) findings(w http.ResponseWriter, r *http.Request) error {
-	if s.Findings == nil {
-		return &ClientError{http.StatusForbidden, "findings are for staff, on a gateway that only users of its machine reach"}
-	}
 	found, err := s.Findings(r.Context())
 	if err != nil {
 		return err
@@ -319,7 +314,7 @@ func (p itemView) Until(from, to int64) string {
 func (s *server) qr(w http.ResponseWriter, r *http.Request) error {
 	serial, ok := strings.CutSuffix(r.PathValue("file"), ".svg")
 	if !ok {
-		return &ClientError{http.StatusNotFound, "qr codes end in .svg"}
+		return &ClientError{Status: http.StatusNotFound, Detail: "qr codes end in .svg"}
 	}
 	item, err := link(r.PathValue("gtin"), serial)
 	if err != nil {

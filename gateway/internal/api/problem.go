@@ -9,21 +9,19 @@ import (
 	"log/slog"
 	"net/http"
 
+	"trailmark/gateway/internal/route"
 	"trailmark/passport"
 )
-
-// problem is an RFC 9457 problem; its type is about:blank.
-type problem struct {
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-}
 
 // fail answers with an error: a client's with its text, any other with none but
 // in the log.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := problem{Status: http.StatusInternalServerError, Detail: "the gateway could not answer; it is logged"}
+	p := route.Problem{Status: http.StatusInternalServerError, Detail: "the gateway could not answer; it is logged"}
 	var client *ClientError
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		err = route.TooLarge(large)
+	}
 	switch {
 	case errors.As(err, &client) && client.Status >= 400 && client.Status < 500:
 		p.Status, p.Detail = client.Status, client.Detail
@@ -39,7 +37,8 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Add("Vary", "Accept, Accept-Language")
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Disposition")
-	if asksFor(r, "text/html") {
+	h.Del("Link")
+	if route.AsksFor(r, "text/html") {
 		view := errorView{view: s.view(r), Status: p.Status, Detail: p.Detail, NotYet: errors.Is(err, ErrNotYet)}
 		view.Title = view.L.Say("溯证", "Trailmark") + " · " + p.Title
 		s.render(w, r, p.Status, "error.html", view)
@@ -49,7 +48,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if err != nil {
 		body = []byte("{}")
 	}
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", route.ProblemType)
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(body, '\n'))
 }
