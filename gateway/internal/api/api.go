@@ -25,6 +25,7 @@ import (
 	"trailmark/gateway/internal/route"
 	"trailmark/internal/epc"
 	"trailmark/passport"
+	"trailmark/statement"
 )
 
 // ErrNotYet says that no record of an item can be shown yet.
@@ -33,8 +34,8 @@ var ErrNotYet = errors.New("no record of this item yet")
 // A ClientError is a request that is the client's to mend; its text is shown.
 type ClientError = route.Error
 
-// Options are what New needs; all but Audit, Scan, Scans, Findings, Alarms, More, Log
-// and Location are required.
+// Options are what New needs; Compose, Trust, TrustFile, Status,
+// Ledger and Base are required.
 type Options struct {
 	// Compose gives an item's passport file, or an error that is ErrNotYet. It is
 	// called for each view, at once from many goroutines.
@@ -53,6 +54,13 @@ type Options struct {
 	// Findings are the newest findings of copies and diversions; nil: they are not
 	// for whoever reaches these pages.
 	Findings func(ctx context.Context) ([]diversion.Finding, error)
+	// Product is the newest signed word on a GTIN, nil if there is none; nil: of no
+	// product is anything known.
+	Product func(ctx context.Context, gtin string) (*Product, error)
+	// Seen reports whether Compose has a record of an item; nil: Compose is asked.
+	Seen     func(ctx context.Context, item epc.Link) (bool, error)
+	Links    []Link         // for the resolver to list besides our own
+	Name     string         // of the organisation
 	Alarms   Alarms         // nil: there are none
 	Private  bool           // only users of this machine can reach the pages
 	Ledger   http.Handler   // serves /checkpoint, /tile/, /ledgers, /ledgers/ and /proof/
@@ -60,6 +68,15 @@ type Options struct {
 	Base     string         // scheme and host of the QR codes' addresses
 	Location *time.Location // of the times on pages; nil: UTC
 	Log      *slog.Logger   // nil: discarded
+}
+
+// Product is what a page says of a GTIN.
+type Product struct {
+	GTIN        string
+	Name, Brand statement.Texts
+	Rule        []statement.Criterion
+	Statement   statement.Hash
+	Picture     string // path here, "": none
 }
 
 //go:embed pages

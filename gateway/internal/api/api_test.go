@@ -31,8 +31,10 @@ import (
 )
 
 const (
-	browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-	itemAt  = "/01/" + passporttest.GTIN + "/21/" + passporttest.Serial
+	browser   = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	knownSSCC = "952123456789012345"
+	knownGLN  = "9521234567899"
+	itemAt    = "/01/" + passporttest.GTIN + "/21/" + passporttest.Serial
 )
 
 // gateway is the handler over one passport, whatever item is asked for.
@@ -61,6 +63,21 @@ func newGateway(t testing.TB, o passporttest.Options) *gateway {
 			}
 			return data, nil
 		},
+		Product: func(_ context.Context, gtin string) (*api.Product, error) {
+			if gtin != passporttest.GTIN {
+				return nil, nil
+			}
+			rule, _ := passport.Rule("who-2")
+			return &api.Product{GTIN: gtin, Name: statement.Texts{{Lang: "zh-CN", Words: "流感疫苗（示例）"}, {Lang: "en", Words: "Flu vaccine (sample)"}},
+				Brand: statement.Texts{{Lang: "en", Words: "Example <Pharma>"}}, Rule: rule, Picture: "/api/products/" + gtin + "/picture"}, nil
+		},
+		Links: []api.Link{{Type: "epcis", Media: "application/json", Says: route.Words{ZH: "事件", EN: "Events"}, Href: func(_ context.Context, a epc.Address) (string, error) {
+			if a.SSCC != knownSSCC && a.GLN != knownGLN {
+				return "", nil
+			}
+			return "/epcis" + a.Path(), nil
+		}}},
+		Name:  "Example Pharma",
 		Trust: trust, TrustFile: file,
 		Status: func(context.Context) (api.Status, error) { return status(), nil },
 		Scans: func(_ context.Context, item epc.Link) (diversion.Scans, error) {

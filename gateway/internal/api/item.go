@@ -33,17 +33,12 @@ func link(gtin, serial string) (epc.Link, error) {
 	return l, nil
 }
 
-func (s *server) item(w http.ResponseWriter, r *http.Request) error {
-	item, err := link(r.PathValue("gtin"), r.PathValue("serial"))
-	if err != nil {
-		return err
-	}
+func (s *server) item(w http.ResponseWriter, r *http.Request, item epc.Link) error {
 	download := r.URL.Query().Has("passport")
 	kind := passport.MediaType
 	if !download {
-		w.Header().Add("Vary", "Accept, Accept-Language")
-		if kind = route.Choose(r, "text/html", passport.MediaType); kind == "" {
-			return route.NotAcceptable("text/html", passport.MediaType)
+		if kind = route.Choose(r, htmlType, passport.MediaType); kind == "" {
+			return route.NotAcceptable(htmlType, passport.MediaType, linksetType)
 		}
 	}
 	compose := s.Compose

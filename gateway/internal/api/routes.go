@@ -2,6 +2,9 @@ package api
 
 import (
 	"net/http"
+	"slices"
+
+	"github.com/google/jsonschema-go/jsonschema"
 
 	"trailmark/gateway/internal/diversion"
 	"trailmark/gateway/internal/route"
@@ -11,6 +14,7 @@ import (
 // Headings that routes stand under.
 var (
 	tagPages  = route.Words{ZH: "页面与护照", EN: "Pages and passports"}
+	tagLinks  = route.Words{ZH: "GS1 Digital Link 解析", EN: "GS1 Digital Link resolver"}
 	tagLedger = route.Words{ZH: "账本", EN: "Ledgers"}
 	tagAbout  = route.Words{ZH: "关于本网关", EN: "About this gateway"}
 )
@@ -37,17 +41,9 @@ func ok(kind, zh, en string) route.Answer {
 // routes are what this package serves.
 func (s *server) routes() route.Table {
 	badKey := route.Refusal(400, "编码有误，说明含提示", "the key is wrong; the detail has a hint")
-	notYet := route.Refusal(404, "还没有记录", "no record yet")
-	return route.Table{
+	return slices.Concat(s.links(), route.Table{
 		{Method: "GET", Path: "/{$}", Tag: tagPages, Says: route.Words{ZH: "网关状态页", EN: "The gateway's status page"}, Params: []route.Param{langParam},
 			Answers: []route.Answer{ok(htmlType, "页面", "the page")}, Serve: s.status},
-		{Method: "GET", Path: "/01/{gtin}/21/{serial}", Tag: tagPages,
-			Says: route.Words{ZH: "一件商品的页面，或它的护照文件", EN: "An item's page, or its passport file"},
-			Params: []route.Param{gtinParam, serialParam, langParam,
-				{Name: "passport", In: "query", Says: route.Words{ZH: "下载护照文件", EN: "download the passport file"}},
-				{Name: "audit", In: "query", Says: route.Words{ZH: "含每个读数的护照（仅限本机，除非网关开放）", EN: "the passport with every reading (on this machine only, unless the gateway opens it)"}}},
-			Answers:    []route.Answer{ok(htmlType, "页面", "the page"), ok(passport.MediaType, "护照文件", "the passport file"), badKey, notYet},
-			Negotiates: true, Shared: true, Serve: s.item},
 		{Method: "GET", Path: "/qr/01/{gtin}/21/{file}", Tag: tagPages, Says: route.Words{ZH: "商品页地址的二维码", EN: "The QR code of an item's address"},
 			Params: []route.Param{gtinParam, {Name: "file", In: "path", Says: route.Words{ZH: "序列号加 .svg", EN: "the serial number and .svg"}, Example: "1001.svg"}},
 			Answers: []route.Answer{ok(svgType, "二维码", "the code"), badKey,
@@ -62,7 +58,57 @@ func (s *server) routes() route.Table {
 			Answers: []route.Answer{ok(jsonType, "说明", "the document")}, Shared: true, Serve: s.openAPI},
 		{Method: "GET", Path: "/api/docs", Tag: tagAbout, Says: route.Words{ZH: "本说明，给人看", EN: "This description for people"}, Params: []route.Param{langParam},
 			Answers: []route.Answer{ok(htmlType, "页面", "the page")}, Serve: s.docs},
+	})
+}
+
+// links are the addresses of GS1 Digital Links.
+func (s *server) links() route.Table {
+	badKey := route.Refusal(400, "编码有误，说明含提示", "the key is wrong; the detail has a hint")
+	linkParam := route.Param{Name: "linkType", In: "query", Says: route.Words{ZH: "转到这一类链接，如 gs1:pip；linkset 列出全部", EN: "lead on to a link of this type, such as gs1:pip; linkset lists them all"}, Example: "linkset"}
+	linkset := route.Answer{Status: 200, Type: linksetType, Says: route.Words{ZH: "全部链接（RFC 9264）", EN: "every link (RFC 9264)"}, Schema: linksetSchema()}
+	plain := linkset
+	plain.Type = jsonType
+	lead := route.Answer{Status: 307, Says: route.Words{ZH: "转到最合适的链接", EN: "on to the link that fits best"}}
+	unknown := route.Refusal(404, "没有记录，或没有这一类链接", "nothing is known of it, or there is no link of this type")
+	resolver := func(path, zh, en string, params []route.Param, more ...route.Answer) route.Route {
+		return route.Route{Method: "GET", Path: path, Tag: tagLinks, Says: route.Words{ZH: zh, EN: en}, Params: append(params, linkParam, langParam),
+			Answers: append(more, ok(htmlType, "页面", "the page"), linkset, plain, lead, badKey, unknown), Negotiates: true, Shared: true, Serve: s.resolve}
 	}
+	sscc := route.Param{Name: "sscc", In: "path", Says: route.Words{ZH: "18 位 SSCC", EN: "SSCC of 18 digits"}, Pattern: "^[0-9]{18}$", Example: "952123456789012345"}
+	gln := route.Param{Name: "gln", In: "path", Says: route.Words{ZH: "13 位 GLN", EN: "GLN of 13 digits"}, Pattern: "^[0-9]{13}$", Example: "9521234567899"}
+	rest := func(zh, en string) route.Param {
+		return route.Param{Name: "qualifiers", In: "path", Says: route.Words{ZH: zh, EN: en}}
+	}
+	return route.Table{
+		resolver("/01/{gtin}/21/{serial}", "一件商品的页面、护照文件或链接", "An item's page, its passport file, or links", []route.Param{gtinParam, serialParam,
+			{Name: "passport", In: "query", Says: route.Words{ZH: "下载护照文件", EN: "download the passport file"}},
+			{Name: "audit", In: "query", Says: route.Words{ZH: "含每个读数的护照（仅限本机，除非网关开放）", EN: "the passport with every reading (on this machine only, unless the gateway opens it)"}}},
+			ok(passport.MediaType, "护照文件", "the passport file")),
+		resolver("/01/{gtin}", "一种商品的页面或链接", "A product's page or links", []route.Param{gtinParam}),
+		resolver("/01/{gtin}/{qualifiers...}", "同上，带款式、批号、序列号", "The same with variant, lot and serial number",
+			[]route.Param{gtinParam, rest("/22/{款式}/10/{批号}/21/{序列号}，依此次序，均可省略；或 /235/{第三方序列号}", "/22/{variant}/10/{lot}/21/{serial} in this order, each may be left out; or /235/{third party's serial}")}),
+		resolver("/00/{sscc}", "一个物流单元的链接", "Links of a logistic unit", []route.Param{sscc}),
+		resolver("/00/{sscc}/{qualifiers...}", "SSCC 之后不应再有内容", "Nothing may follow an SSCC but a slash", []route.Param{sscc, rest("空", "nothing")}),
+		resolver("/414/{gln}", "一个地点的链接", "Links of a place", []route.Param{gln}),
+		resolver("/414/{gln}/{qualifiers...}", "同上，带扩展", "The same with an extension", []route.Param{gln, rest("/254/{扩展}", "/254/{extension}")}),
+		{Method: "GET", Path: "/.well-known/gs1resolver", Tag: tagLinks, Says: route.Words{ZH: "解析器说明（GS1-Conformant resolver）", EN: "What this resolver is (GS1-Conformant resolver)"},
+			Answers: []route.Answer{{Status: 200, Type: jsonType, Says: route.Words{ZH: "说明", EN: "the description"}, Schema: route.Schema[description]()}}, Shared: true, Serve: s.describe},
+	}
+}
+
+// linksetSchema is what a linkset of ours looks like: RFC 9264, with the link types
+// of GS1's vocabulary for members.
+func linksetSchema() *jsonschema.Schema {
+	text := &jsonschema.Schema{Type: "string"}
+	one := 1
+	link := &jsonschema.Schema{Type: "object", Required: []string{"href", "title", "type"}, AdditionalProperties: &jsonschema.Schema{Not: &jsonschema.Schema{}},
+		Properties: map[string]*jsonschema.Schema{"href": {Type: "string", Pattern: "^https?://"}, "title": text, "type": text,
+			"hreflang": {Type: "array", Items: text, MinItems: &one}}}
+	return &jsonschema.Schema{Type: "object", Required: []string{"linkset"}, Properties: map[string]*jsonschema.Schema{"linkset": {
+		Type: "array", MinItems: &one, Items: &jsonschema.Schema{Type: "object", Required: []string{"anchor", vocabulary + "defaultLink"},
+			Properties:           map[string]*jsonschema.Schema{"anchor": {Type: "string", Pattern: "^https?://"}},
+			PatternProperties:    map[string]*jsonschema.Schema{"^https://ref[.]gs1[.]org/voc/[A-Za-z]+$": {Type: "array", MinItems: &one, Items: link}},
+			AdditionalProperties: &jsonschema.Schema{Not: &jsonschema.Schema{}}}}}}
 }
 
 // scanRoutes are about who opened pages, and what staff are told of copies; each is

@@ -27,6 +27,22 @@ func ledgerProof(at string, text bool) []routetest.Case {
 	return out
 }
 
+// resolved are the cases of every address of a Digital Link.
+func resolved(known, unknown, wrong string) []routetest.Case {
+	linkType := map[bool]string{true: "gs1:pip", false: "gs1:epcis"}[strings.HasPrefix(known, "/01")]
+	return []routetest.Case{
+		{Target: known, Status: 200},
+		{Target: known, Header: accept("application/linkset+json"), Status: 200},
+		{Target: known + "?linkType=linkset", Status: 200},
+		{Target: known + "?linkType=linkset", Header: accept("application/json"), Status: 200},
+		{Target: known + "?linkType=linkset", Header: accept("text/html"), Status: 200},
+		{Target: known + "?linkType=" + linkType, Status: 307},
+		{Target: known + "?linkType=gs1:nosuchlt", Status: 404},
+		{Target: unknown, Status: 404, Unknown: true},
+		{Target: wrong, Status: 400},
+	}
+}
+
 // TestRoutes: every address gives what the document says of it, and refuses what
 // is wrong with a problem.
 func TestRoutes(t *testing.T) {
@@ -34,14 +50,19 @@ func TestRoutes(t *testing.T) {
 	gtin := "/01/" + passporttest.GTIN
 	routetest.Check(t, g, g.table, map[string][]routetest.Case{
 		"GET /{$}": {{Target: "/", Status: 200}},
-		"GET /01/{gtin}/21/{serial}": {
-			{Target: itemAt, Status: 200},
-			{Target: itemAt, Header: accept(passport.MediaType), Status: 200},
-			{Target: itemAt + "?passport", Status: 200},
-			{Target: gtin + "/21/unseen", Status: 404, Unknown: true},
-			{Target: itemAt + "?audit", Status: 404},
-			{Target: "/01/09521234543210/21/1", Status: 400},
-		},
+		"GET /01/{gtin}/21/{serial}": append(resolved(itemAt, gtin+"/21/unseen?linkType=gs1:traceability", "/01/09521234543210/21/1"),
+			routetest.Case{Target: itemAt, Header: accept(passport.MediaType), Status: 200},
+			routetest.Case{Target: itemAt + "?passport", Status: 200},
+			routetest.Case{Target: gtin + "/21/unseen", Status: 404},
+			routetest.Case{Target: itemAt + "?audit", Status: 404}),
+		"GET /01/{gtin}": resolved(gtin, "/01/09521234543220", "/01/09521234543210"),
+		"GET /01/{gtin}/{qualifiers...}": append(resolved(gtin+"/10/L1", "/01/09521234543220/10/L1", gtin+"/10/L1/foo"),
+			routetest.Case{Target: gtin + "/", Status: 200}, routetest.Case{Target: gtin + "/10/L1/21/1001", Status: 200}),
+		"GET /00/{sscc}":                 resolved("/00/"+knownSSCC, "/00/952123456789012352", "/00/952123456789012344"),
+		"GET /00/{sscc}/{qualifiers...}": resolved("/00/"+knownSSCC+"/", "/00/952123456789012352/", "/00/"+knownSSCC+"/21/1"),
+		"GET /414/{gln}":                 resolved("/414/"+knownGLN, "/414/9521234567905", "/414/9521234567898"),
+		"GET /414/{gln}/{qualifiers...}": resolved("/414/"+knownGLN+"/254/Dock-3", "/414/9521234567905/254/1", "/414/"+knownGLN+"/10/1"),
+		"GET /.well-known/gs1resolver":   {{Target: "/.well-known/gs1resolver", Status: 200}},
 		"GET /qr/01/{gtin}/21/{file}": {
 			{Target: "/qr" + itemAt + ".svg", Status: 200},
 			{Target: "/qr" + itemAt + ".png", Status: 404, Unknown: true},
