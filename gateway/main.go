@@ -23,7 +23,7 @@ whose head it anchors on a chain. It is trusted for availability only.
 
   gateway init     make an organisation: keys of authority, site, brand and ledger
   gateway claim    make a claim, once and for one device to enrol with
-  gateway product  sign what a GTIN is and the rule that judges its items
+  gateway product  sign what a GTIN is and the rule that judges its items; import, export
   gateway devices  list devices: zone, newest frame, in force or revoked
   gateway revoke   take a device's key back, for ever
   gateway erase    forget readings, by a statement that the site signs
@@ -59,7 +59,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "claim":
 		return claim(args, environ, stdout, stderr)
 	case "product":
-		return product(args, environ, stdout)
+		return product(ctx, args, environ, stdout)
 	case "devices":
 		return devices(ctx, args, environ, stdout)
 	case "revoke":
@@ -121,21 +121,6 @@ func claim(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	return app.Claim(c, stdout, stderr)
-}
-
-func product(args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway product")
-	c := app.ProductConfig{Name: "zh-CN=示例疫苗,en=Sample vaccine", Band: "2..8"}
-	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
-	f.StringVar(&c.GTIN, "gtin", "", "14 `digits`")
-	f.StringVar(&c.Name, "name", c.Name, "`names` of the product")
-	f.StringVar(&c.Band, "band", c.Band, "temperature `band` in °C, its ends still in")
-	f.DurationVar(&c.Allowed, "allowed", 0, "cumulative time beyond the band that breaks the rule; 0: any")
-	f.StringVar(&c.Rule, "rule", "", "`name` of a rule instead of the band: who-1 or who-2, the alarm types of WHO PQS loggers")
-	if err := command.Parse(f, args, environ, prefix, "gateway product signs, with the brand's key, what a GTIN is and its rule.\n\nExample:\n\n  gateway product --dir data --gtin 09521234543213 --name \"zh-CN=示例疫苗,en=Sample vaccine\" --band 2..8\n", stdout); err != nil {
-		return err
-	}
-	return app.Product(c, time.Now, stdout)
 }
 
 func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {

@@ -27,6 +27,7 @@ import (
 	"trailmark/gateway/internal/ingest"
 	"trailmark/gateway/internal/journey"
 	"trailmark/gateway/internal/ledger"
+	"trailmark/gateway/internal/product"
 	"trailmark/gateway/internal/sequence"
 	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
@@ -79,30 +80,31 @@ type Ready struct {
 // gateway is everything that runs; each part is safe for concurrent use or owned
 // by one goroutine of Run.
 type gateway struct {
-	conf    Config
-	org     enrol.Organisation
-	log     *slog.Logger
-	keys    *enrol.Keys
-	ca      *enrol.CA
-	logKey  statement.Key
-	trust   *passport.Trust
-	store   *store.Store
-	shelf   *shard.Shelf
-	signer  crypto.Signer // the log key
-	node    *comet.Node
-	chain   anchoring.Chain
-	runner  atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
-	others  []*otherChain                    // set before Run starts anything
-	broker  *broker.Broker
-	ingest  *ingest.Ingest
-	seq     *sequence.Sequencer
-	office  *enrol.Office
-	journey *journey.Composer
-	alarms  alarmBook
-	private bool // only users of this machine can reach the pages
-	watch   *diversion.Watch
-	events  *epcis.Repository
-	started time.Time
+	conf     Config
+	org      enrol.Organisation
+	log      *slog.Logger
+	keys     *enrol.Keys
+	ca       *enrol.CA
+	logKey   statement.Key
+	trust    *passport.Trust
+	store    *store.Store
+	shelf    *shard.Shelf
+	signer   crypto.Signer // the log key
+	node     *comet.Node
+	chain    anchoring.Chain
+	runner   atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
+	others   []*otherChain                    // set before Run starts anything
+	broker   *broker.Broker
+	ingest   *ingest.Ingest
+	seq      *sequence.Sequencer
+	office   *enrol.Office
+	journey  *journey.Composer
+	products *product.Catalogue
+	alarms   alarmBook
+	private  bool // only users of this machine can reach the pages
+	watch    *diversion.Watch
+	events   *epcis.Repository
+	started  time.Time
 
 	listening net.Listener // of the pages
 
@@ -286,6 +288,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.office, err = enrol.NewOffice(g.org, g.keys, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post); err != nil {
 		return err
 	}
+	g.products = product.NewCatalogue(g.store)
 	g.journey = journey.New(g.store, g.shelf, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
 	if _, err := g.nextRunner(ctx, nil); err != nil {
 		return err

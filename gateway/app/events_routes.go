@@ -1,13 +1,18 @@
 package app
 
 import (
+	"context"
+	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
+	"trailmark/gateway/internal/api"
 	"trailmark/gateway/internal/epcis"
 	"trailmark/gateway/internal/epcis/document"
 	"trailmark/gateway/internal/route"
+	"trailmark/internal/epc"
 )
 
 // eventsAt is where the EPCIS interface is; the standard has it answer by rules of
@@ -81,6 +86,23 @@ func eventRoutes() (out route.Table) {
 		out = append(out, r)
 	}
 	return out
+}
+
+// eventsLink is the link from a thing to its events, for the resolver: where there
+// are any, and where they can be asked for.
+func (g *gateway) eventsLink() api.Link {
+	return api.Link{Type: "epcis", Media: "application/ld+json", Says: route.Words{ZH: "EPCIS 事件", EN: "EPCIS events"},
+		Href: func(ctx context.Context, a epc.Address) (string, error) {
+			if !g.private {
+				return "", nil
+			}
+			object := document.Canonical("https://id.gs1.org" + a.Path())
+			places, err := g.store.EventsOf(ctx, object, math.MaxInt64)
+			if err != nil || len(places) == 0 {
+				return "", err
+			}
+			return "/epcis/epcs/" + url.PathEscape(object) + "/events", nil
+		}}
 }
 
 // pathNames are the parameters of a path.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"trailmark/gateway/internal/api"
@@ -30,13 +31,18 @@ func (g *gateway) handler() (*api.Site, error) {
 	if g.private {
 		findings = func(ctx context.Context) ([]diversion.Finding, error) { return g.watch.Findings(ctx, "", maxFindings) }
 	}
+	desk, err := g.desk()
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Options{
 		Scan: g.watch.Scan, Scans: g.watch.Counts, Findings: findings,
 		Compose: composed(g.journey.Item), Audit: audit,
 		Trust: g.trust, TrustFile: trust, Status: g.status,
 		Alarms: g.alarms, Private: g.private,
 		Ledger: g.shelf.Handler(), Base: g.conf.Base, Location: time.Local, Log: g.log,
-		More: append(g.routes(), eventRoutes()...),
+		Product: g.aboutProduct, Seen: g.journey.Seen, Name: desk.Brand.In("zh-CN"), Links: []api.Link{g.eventsLink()},
+		More: slices.Concat(g.routes(), desk.Routes(), eventRoutes()),
 	})
 }
 

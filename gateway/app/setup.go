@@ -8,15 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"trailmark/gateway/internal/enrol"
 	"trailmark/gateway/internal/ledger"
 	"trailmark/internal/device"
-	"trailmark/internal/epc"
 	"trailmark/internal/termqr"
-	"trailmark/passport"
 	"trailmark/statement"
 )
 
@@ -189,65 +186,4 @@ func Claim(c ClaimConfig, out, screen io.Writer) error {
 		return err
 	}
 	return termqr.Write(screen, claim.String())
-}
-
-// ProductConfig is what `gateway product` needs.
-type ProductConfig struct {
-	Dir, GTIN, Name, Band string
-	Allowed               time.Duration
-	Rule                  string // named, instead of Band and Allowed; "": none
-}
-
-// rule is the named rule, or the band's.
-func (c ProductConfig) rule() ([]statement.Criterion, error) {
-	if c.Rule != "" {
-		rule, ok := passport.Rule(c.Rule)
-		if !ok {
-			return nil, fmt.Errorf("no rule is named %q\nhint: %s", c.Rule, strings.Join(passport.Rules(), " or "))
-		}
-		return rule, nil
-	}
-	limits, err := enrol.ParseBand(c.Band)
-	if err != nil {
-		return nil, err
-	}
-	var rule []statement.Criterion
-	for _, l := range limits {
-		rule = append(rule, statement.Criterion{Unit: "Cel", Limit: l, Kind: statement.Cumulative, For: c.Allowed.Milliseconds()})
-	}
-	return rule, nil
-}
-
-// Product signs a product and leaves it for the gateway to take in.
-func Product(c ProductConfig, now func() time.Time, out io.Writer) error {
-	org, err := loadOrganisation(c.Dir)
-	if err != nil {
-		return err
-	}
-	if err := epc.CheckGTIN(c.GTIN); err != nil {
-		return err
-	}
-	p := statement.Product{GTIN: c.GTIN}
-	if p.Name, err = enrol.ParseTexts(c.Name); err != nil {
-		return err
-	}
-	if p.Brand, err = enrol.ParseTexts(org.Brand); err != nil {
-		return err
-	}
-	if p.Rule, err = c.rule(); err != nil {
-		return err
-	}
-	keys, err := enrol.LoadKeys(c.Dir, org, now)
-	if err != nil {
-		return err
-	}
-	s, err := keys.Product(p)
-	if err != nil {
-		return err
-	}
-	if err := toInbox(c.Dir, "product-"+c.GTIN+"-"+s.ID().String()[:8], s); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(out, "product %s signed, statement %s\n", c.GTIN, s.ID())
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -175,7 +176,7 @@ func ParseBand(s string) ([]trace.Limit, error) {
 		return nil, fmt.Errorf("%q is not a band like 2..8", s)
 	}
 	return []trace.Limit{
-		{Comparison: trace.AtOrBelow, Value: int64(a*1000) - 1},
-		{Comparison: trace.AtOrAbove, Value: int64(b*1000) + 1},
+		{Comparison: trace.AtOrBelow, Value: int64(math.Round(a*1000)) - 1},
+		{Comparison: trace.AtOrAbove, Value: int64(math.Round(b*1000)) + 1},
 	}, nil
 }

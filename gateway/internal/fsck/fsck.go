@@ -174,7 +174,7 @@ func (c *checker) run() (err error) {
 	if !c.schema() {
 		return nil
 	}
-	for _, step := range []func() error{c.shards, c.statements, c.parked, c.forks, c.heads, c.erased, c.compare, c.ledgers} {
+	for _, step := range []func() error{c.shards, c.statements, c.parked, c.forks, c.heads, c.erased, c.compare, c.pictures, c.ledgers} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -297,6 +298,10 @@ func (w *world) anchor(ctx context.Context, node *comet.Node, logKey *ledger.Key
 	a, err := node.Anchor(ctx, key(7), note)
 	w.must(err)
 	w.must(w.st.Update(ctx, func(tx *store.Tx) error {
+		picture := []byte("\x89PNG\r\n\x1a\nof a vaccine")
+		if err := tx.PutPicture(store.Picture{GTIN: "09521234543213", Hash: sha256.Sum256(picture), Type: "image/png", Data: picture}); err != nil {
+			return err
+		}
 		return tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: chainID, Root: a.Root, Height: a.Height,
 			Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note})
 	}))

@@ -74,6 +74,18 @@ func (c *Composer) Audit(ctx context.Context, link epc.Link) ([]byte, error) {
 	return c.item(ctx, link, true)
 }
 
+// Seen reports whether an anchored statement saw an item.
+func (c *Composer) Seen(ctx context.Context, link epc.Link) (bool, error) {
+	anchor, err := c.store.LastAnchor(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	sightings, err := c.sightings(ctx, link, anchor.Size)
+	return len(sightings) > 0, err
+}
+
 func (c *Composer) item(ctx context.Context, link epc.Link, audit bool) ([]byte, error) {
 	books, err := c.books(ctx)
 	if err != nil {

@@ -93,10 +93,10 @@ func (r Route) operation() map[string]any {
 				one["content"] = content
 			}
 			media := map[string]any{}
-			if a.Type == ProblemType {
-				media["schema"] = map[string]any{"$ref": "#/components/schemas/Problem"}
-			} else if a.Schema != nil {
+			if a.Schema != nil {
 				media["schema"] = a.Schema
+			} else if a.Type == ProblemType {
+				media["schema"] = map[string]any{"$ref": "#/components/schemas/Problem"}
 			}
 			content[a.Type] = media
 		}

@@ -67,7 +67,7 @@ type Answer struct {
 	Status int
 	Type   string // media type, "": no body
 	Says   Words
-	Schema *jsonschema.Schema // of a JSON body; nil: any
+	Schema *jsonschema.Schema // of a JSON body; nil: any, or of a problem: Problem
 }
 
 // An Error is a request that is the client's to mend; its text is shown.
@@ -108,7 +108,7 @@ func Schema[T any]() *jsonschema.Schema {
 
 // Refusal is an answer that a route gives when it refuses for a reason of its own.
 func Refusal(status int, zh, en string) Answer {
-	return Answer{Status: status, Type: ProblemType, Says: Words{zh, en}, Schema: Schema[Problem]()}
+	return Answer{Status: status, Type: ProblemType, Says: Words{zh, en}}
 }
 
 // pattern is how the mux knows the route.
