@@ -63,7 +63,10 @@ func startOn(t *testing.T, bin string, o stage.Options, sim ...string) *stage.St
 			t.Logf("end of the logs:\n%s", strings.Join(lines[max(0, len(lines)-60):], "\n"))
 		}
 	})
-	o.Bin, o.Dir, o.Log = bin, filepath.Join(t.TempDir(), "data"), log
+	if o.Log == nil {
+		o.Log = log
+	}
+	o.Bin, o.Dir = bin, filepath.Join(t.TempDir(), "data")
 	o.HTTP, o.EST, o.MQTT = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	o.Every, o.Seal, o.Anchor = 500*time.Millisecond, time.Second, 2*time.Second
 	o.Sim = append([]string{"--step", "500ms"}, sim...)

@@ -31,7 +31,7 @@ func alarms(ctx context.Context, args, environ []string, stdout io.Writer) error
 	if err != nil {
 		return err
 	}
-	f := command.NewFlags("gateway alarms " + name)
+	f, logs := newFlags("gateway alarms " + name)
 	dir := f.String("dir", "data", "the gateway's `folder`")
 	parse := func(intro string) error {
 		if err := command.Parse(f, args, environ, prefix, intro, stdout); err != nil {
@@ -40,7 +40,8 @@ func alarms(ctx context.Context, args, environ []string, stdout io.Writer) error
 		if f.NArg() > 0 {
 			return command.Usagef("unexpected argument %q", f.Arg(0))
 		}
-		return nil
+		_, _, err := logs.start(io.Discard)
+		return err
 	}
 	switch name {
 	case "list":

@@ -30,13 +30,16 @@ Examples:
 `
 
 func event(args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway event")
+	f, logs := newFlags("gateway event")
 	var c app.EventConfig
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
 	f.StringVar(&c.File, "file", "", "`file` with the document; -: standard input")
 	f.BoolVar(&c.Proceed, "proceed", false, "capture the events that are right, also where others are not")
 	f.StringVar(&c.Forget, "forget", "", "`eventID` of the event whose document is to be erased")
 	if err := command.Parse(f, args, environ, prefix, eventIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
@@ -59,11 +62,14 @@ Example:
 `
 
 func recall(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway recall")
+	f, logs := newFlags("gateway recall")
 	dir := f.String("dir", "data", "the gateway's `folder`")
 	object := f.String("object", "", "`URI` of what is recalled, as EPC or GS1 Digital Link")
 	asJSON := f.Bool("json", false, "a JSON list")
 	if err := command.Parse(f, args, environ, prefix, recallIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if *object == "" || f.NArg() > 0 {
@@ -87,7 +93,7 @@ Example:
 `
 
 func handover(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway handover")
+	f, logs := newFlags("gateway handover")
 	var c app.HandoverConfig
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
 	f.Func("object", "`URI` of an object, as EPC or GS1 Digital Link; once for each", func(s string) error {
@@ -98,6 +104,9 @@ func handover(ctx context.Context, args, environ []string, stdout io.Writer) err
 	f.StringVar(&c.Place, "place", "", "`words` or URI of the place")
 	f.StringVar(&c.As, "as", "", "`id` of the custodian who gives (default: the organisation itself)")
 	if err := command.Parse(f, args, environ, prefix, handoverIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if len(c.Objects) == 0 || c.To == "" || f.NArg() > 0 {
@@ -117,11 +126,14 @@ Example:
 `
 
 func accept(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway accept")
+	f, logs := newFlags("gateway accept")
 	dir := f.String("dir", "data", "the gateway's `folder`")
 	id := f.String("handover", "", "`id` of the handover's statement, 64 hex digits")
 	as := f.String("as", "", "`id` of the custodian who accepts (default: the organisation itself)")
 	if err := command.Parse(f, args, environ, prefix, acceptIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if *id == "" || f.NArg() > 0 {

@@ -21,10 +21,14 @@ Example:
 `
 
 func fsck(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags("gateway fsck")
+	f, logs := newFlags("gateway fsck")
 	dir := f.String("dir", "data", "the gateway's `folder`, or a backup")
 	asJSON := f.Bool("json", false, "one JSON object a line, the last one a summary")
 	if err := command.Parse(f, args, environ, prefix, fsckIntro, stdout); err != nil {
+		return err
+	}
+	_, stderr, err := logs.start(stderr)
+	if err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
@@ -47,11 +51,15 @@ Example:
 `
 
 func backup(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags("gateway backup")
+	f, logs := newFlags("gateway backup")
 	dir := f.String("dir", "data", "the gateway's `folder`")
 	to := f.String("to", "", "new `folder` for the backup")
 	keys := f.Bool("with-keys", false, "with the keys of site, brand, ledger, chain and CA: whoever reads it can act as the gateway")
 	if err := command.Parse(f, args, environ, prefix, backupIntro, stdout); err != nil {
+		return err
+	}
+	_, stderr, err := logs.start(stderr)
+	if err != nil {
 		return err
 	}
 	if *to == "" || f.NArg() > 0 {
@@ -74,11 +82,14 @@ Example:
 `
 
 func restore(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway restore")
+	f, logs := newFlags("gateway restore")
 	from := f.String("from", "", "`folder` of the backup")
 	dir := f.String("dir", "", "new `folder`; with --store-only the gateway's")
 	storeOnly := f.Bool("store-only", false, "the database alone, into a folder that has lost it")
 	if err := command.Parse(f, args, environ, prefix, restoreIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if *from == "" || *dir == "" || f.NArg() > 0 {

@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
+
+	"k8s.io/klog/v2"
 
 	"trailmark/gateway/app"
 	"trailmark/internal/command"
@@ -45,7 +46,8 @@ Example: a first gateway on this machine
   gateway claim --dir data --zone cold1 --name "zh-CN=一号冷库,en=Cold room 1" --band 2..8
 
 Each command has --help. Flags can come from the environment:
-TRAILMARK_GATEWAY_HTTP is --http.
+TRAILMARK_GATEWAY_HTTP is --http. Every command logs to standard error, as
+--log-format and --log-level say.
 `
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
@@ -92,7 +94,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 }
 
 func initialise(args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway init")
+	f, logs := newFlags("gateway init")
 	o := app.DefaultOrganisation()
 	dir := f.String("dir", "data", "`folder` for everything, made if missing")
 	f.StringVar(&o.Tenant, "tenant", o.Tenant, "short `name` of the organisation, lower case")
@@ -104,11 +106,14 @@ func initialise(args, environ []string, stdout io.Writer) error {
 	if err := command.Parse(f, args, environ, prefix, "gateway init makes an organisation.\n\nExample:\n\n  gateway init --dir data --tenant acme --env production --domain trace.acme.example\n", stdout); err != nil {
 		return err
 	}
+	if _, _, err := logs.start(io.Discard); err != nil {
+		return err
+	}
 	return app.Init(*dir, o, *simulated, time.Now, stdout)
 }
 
 func claim(args, environ []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags("gateway claim")
+	f, logs := newFlags("gateway claim")
 	c := app.ClaimConfig{Zone: "cold1", Name: "zh-CN=一号冷库,en=Cold room 1", Band: "2..8", ReRead: 15 * time.Minute}
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
 	f.StringVar(&c.Zone, "zone", c.Zone, "`id` of the zone that the device serves")
@@ -120,11 +125,14 @@ func claim(args, environ []string, stdout, stderr io.Writer) error {
 	if err := command.Parse(f, args, environ, prefix, "gateway claim makes a claim with which one device may enrol, once: a URI of the\ngateway's address, a code, and the fingerprint by which the device knows the gateway.\nOnly the URI goes to standard output; it is a secret until the device has used it.\n\nExample:\n\n  gateway claim --dir data --zone cold1 --name \"zh-CN=一号冷库,en=Cold room 1\" --band 2..8\n", stdout); err != nil {
 		return err
 	}
+	if _, _, err := logs.start(io.Discard); err != nil {
+		return err
+	}
 	return app.Claim(c, stdout, stderr)
 }
 
 func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	f := command.NewFlags("gateway run")
+	f, logs := newFlags("gateway run")
 	c := app.Default()
 	f.StringVar(&c.Dir, "dir", c.Dir, "`folder` made by gateway init")
 	f.StringVar(&c.HTTP, "http", c.HTTP, "`address:port` of pages and passports")
@@ -133,6 +141,8 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	f.StringVar(&c.Base, "base", c.Base, "public `URL` in QR codes (default http://<http>)")
 	f.StringVar(&c.BrokerURL, "broker-url", c.BrokerURL, "`URL` of the broker that devices are told (default mqtts://<mqtt>)")
 	f.StringVar(&c.ESTURL, "est-url", c.ESTURL, "`URL` where devices reach --est (default https://<est>)")
+	f.StringVar(&c.Metrics, "metrics", "", "loopback `address:port` of figures for Prometheus, as 127.0.0.1:9101 (default: none)")
+	f.StringVar(&c.OTLP, "otlp", "", "`URL` of an OpenTelemetry collector to send traces to, as http://127.0.0.1:4318 (default: none)")
 	f.BoolVar(&c.AuditOpen, "audit-open", false, "give every reading of an item's journey to whoever can reach the pages; always so on loopback without --base")
 	f.DurationVar(&c.AnchorEvery, "anchor-every", c.AnchorEvery, "how often the ledger's head is put on the chain")
 	f.Func("chain", "also anchor on the chain of this `URL`, evm+https://rpc,https://rpc2#0xcontract,chain=1; repeated for several;\noptions after # are told by anchor deploy --help", list(&c.Chains.URLs))
@@ -147,11 +157,19 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	if err := command.Parse(f, args, environ, prefix, "gateway run runs the gateway of a folder made by gateway init.\n\nExample:\n\n  gateway run --dir data --base https://trace.acme.example \\\n    --est 0.0.0.0:8443 --est-url https://10.0.0.5:8443 --mqtt 0.0.0.0:8883 --broker-url mqtts://10.0.0.5:8883\n\n  gateway run --dir data --chain 'evm+https://rpc.example,https://rpc.example.net#0x…,chain=1' \\\n    --chain-key submitter.json --chain-passphrase submitter.pass\n", stdout); err != nil {
 		return err
 	}
+	log, _, err := logs.start(stderr)
+	if err != nil {
+		return err
+	}
 	if f.NArg() > 0 {
 		return command.Usagef("unexpected argument %q", f.Arg(0))
 	}
-	return app.Run(ctx, c, slog.New(slog.NewTextHandler(stderr, nil)), func(r app.Ready) {
+	klog.SetSlogLogger(log) // the log of Tessera
+	return app.Run(ctx, c, log, func(r app.Ready) {
 		fmt.Fprintf(stdout, "gateway: ready at %s, broker %s, enrolment %s\n", r.URL, r.Broker, r.EST)
+		if r.Metrics != "" {
+			fmt.Fprintf(stdout, "gateway: figures at %s\n", r.Metrics)
+		}
 	})
 }
 

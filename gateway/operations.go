@@ -21,9 +21,12 @@ Example:
 `
 
 func devices(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway devices")
+	f, logs := newFlags("gateway devices")
 	dir := f.String("dir", "data", "the gateway's `folder`")
 	if err := command.Parse(f, args, environ, prefix, devicesIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
@@ -47,7 +50,7 @@ Examples: a device was stolen today; its key was out since frame 1200
 `
 
 func revoke(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway revoke")
+	f, logs := newFlags("gateway revoke")
 	var c app.RevokeConfig
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
 	f.StringVar(&c.Device, "device", "", "`key` id, 64 hex digits, as gateway devices lists it")
@@ -61,6 +64,9 @@ func revoke(ctx context.Context, args, environ []string, stdout io.Writer) error
 	})
 	f.StringVar(&c.Why, "why", "", "your own `note` for gateway devices; it is not signed")
 	if err := command.Parse(f, args, environ, prefix, revokeIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
@@ -87,7 +93,7 @@ Examples:
 `
 
 func erase(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway erase")
+	f, logs := newFlags("gateway erase")
 	var c app.EraseConfig
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
 	f.StringVar(&c.Device, "device", "", "`key` id, 64 hex digits, as gateway devices lists it")
@@ -98,6 +104,9 @@ func erase(ctx context.Context, args, environ []string, stdout io.Writer) error 
 	f.StringVar(&c.Why, "why", "", "`reason`, signed and public")
 	f.BoolVar(&c.DryRun, "dry-run", false, "only say what would go")
 	if err := command.Parse(f, args, environ, prefix, eraseIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {

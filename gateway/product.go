@@ -31,7 +31,7 @@ Examples:
 `
 
 func product(ctx context.Context, args, environ []string, stdout io.Writer) error {
-	f := command.NewFlags("gateway product")
+	f, logs := newFlags("gateway product")
 	c := app.ProductConfig{Name: "zh-CN=示例疫苗,en=Sample vaccine", Band: "2..8"}
 	f.StringVar(&c.Dir, "dir", "data", "the gateway's `folder`")
 	f.StringVar(&c.GTIN, "gtin", "", "8, 12, 13 or 14 `digits`")
@@ -44,6 +44,9 @@ func product(ctx context.Context, args, environ []string, stdout io.Writer) erro
 	export := f.String("export", "", "`file` to write all products to, - for standard output")
 	lang := f.String("lang", "zh-CN", "with --export: `language` of the headers, zh-CN or en")
 	if err := command.Parse(f, args, environ, prefix, productIntro, stdout); err != nil {
+		return err
+	}
+	if _, _, err := logs.start(io.Discard); err != nil {
 		return err
 	}
 	switch {

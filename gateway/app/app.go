@@ -50,6 +50,8 @@ type Config struct {
 	CheckpointEvery time.Duration
 	Chains          ChainsConfig
 	Now             func() time.Time // by which half-years end; nil: time.Now
+	Metrics         string           // loopback address:port of the figures for Prometheus, "": none
+	OTLP            string           // URL of an OpenTelemetry collector, "": none
 	AuditOpen       bool             // give every reading of an item's journey to whoever can reach the pages, also where others than users of this machine can
 
 	Travel time.Duration // the least that goods need between two sites
@@ -75,6 +77,8 @@ type Ready struct {
 	URL    string
 	Broker string
 	EST    string
+	// Metrics is where figures are served, "": nowhere.
+	Metrics string
 }
 
 // gateway is everything that runs; each part is safe for concurrent use or owned
@@ -107,6 +111,7 @@ type gateway struct {
 	started  time.Time
 
 	listening net.Listener // of the pages
+	observer  observer
 
 	// unscrubbed is set while the store's log may hold what was erased.
 	unscrubbed atomic.Bool
@@ -146,6 +151,12 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 		return err
 	}
 	g.listening = ln
+	if err := g.observe(ctx); err != nil {
+		return err
+	}
+	if figures := g.observer.listening; figures != nil {
+		defer figures.Close()
+	}
 	defer g.close()
 	if err := g.open(ctx); err != nil {
 		return err
@@ -161,9 +172,13 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	if err := writeESTURL(conf.Dir, g.conf.ESTURL); err != nil {
 		return err
 	}
-	pages, enrolment := g.server(eventsFirst(g.events.Handler(), handler)), g.server(enrol.Handler(g.office, g.ca, log))
+	pages, enrolment := g.server(g.observed(eventsFirst(g.events.Handler(), handler))), g.server(enrol.Handler(g.office, g.ca, log))
 	enrolment.TLSConfig = g.ca.ServerTLS(hosts, tls.RequestClientCert)
-	ready(Ready{URL: "http://" + ln.Addr().String(), Broker: "mqtts://" + g.broker.Addr(), EST: "https://" + devices.Addr().String()})
+	figuresAt := ""
+	if ln := g.observer.listening; ln != nil {
+		figuresAt = "http://" + ln.Addr().String() + "/metrics"
+	}
+	ready(Ready{Metrics: figuresAt, URL: "http://" + ln.Addr().String(), Broker: "mqtts://" + g.broker.Addr(), EST: "https://" + devices.Addr().String()})
 
 	// Producers end with ctx; the server after them, so that a last request is
 	// answered.
@@ -189,7 +204,11 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 		}
 		return nil
 	})
-	served := make(chan error, 2)
+	served := make(chan error, 3)
+	figures := g.server(g.observer.metrics.Handler())
+	if ln := g.observer.listening; ln != nil {
+		go func() { served <- figures.Serve(ln) }()
+	}
 	go func() { served <- pages.Serve(ln) }()
 	go func() { served <- enrolment.ServeTLS(devices, "", "") }()
 	work.Go(func() error {
@@ -203,7 +222,11 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	err = work.Wait()
 	stop, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	return errors.Join(err, pages.Shutdown(stop), enrolment.Shutdown(stop))
+	err = errors.Join(err, pages.Shutdown(stop), enrolment.Shutdown(stop), figures.Shutdown(stop))
+	if lost := g.observer.flush(stop); lost != nil {
+		log.Warn("the last traces were not sent", "err", lost)
+	}
+	return err
 }
 
 func (g *gateway) server(h http.Handler) *http.Server {
@@ -285,6 +308,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.seq, err = sequence.New(ctx, g.store, g.shelf, g.post, g.log); err != nil {
 		return err
 	}
+	g.seq.Observer = g.observer.flow
 	if g.office, err = enrol.NewOffice(g.org, g.keys, g.store, gate{g}, filepath.Join(g.conf.Dir, claimsDir), g.conf.BrokerURL, g.logKey, g.post); err != nil {
 		return err
 	}
@@ -429,6 +453,7 @@ func (g *gateway) consume(ctx context.Context) error {
 }
 
 func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
+	arrived := time.Now()
 	in := make([]ingest.Message, len(ms))
 	for i, m := range ms {
 		kid, err := parseKid(m.Kid)
@@ -441,6 +466,7 @@ func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	g.observer.flow.Handled(arrived, out)
 	g.alarms.engine.Wake()
 	newest, err := g.office.NewestPlan(ctx)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -26,7 +26,7 @@ type whole struct {
 }
 
 // start runs a gateway until the test ends; change may alter its configuration.
-func start(t *testing.T, change func(*Config)) *whole {
+func start(t *testing.T, change func(*Config), hear ...func(Ready)) *whole {
 	t.Helper()
 	g := &whole{t: t, dir: filepath.Join(t.TempDir(), "o")}
 	if err := Init(g.dir, DefaultOrganisation(), false, time.Now, io.Discard); err != nil {
@@ -49,6 +49,9 @@ func start(t *testing.T, change func(*Config)) *whole {
 	select {
 	case r := <-ready:
 		g.url = r.URL
+		for _, f := range hear {
+			f(r)
+		}
 	case err := <-done:
 		done <- nil
 		t.Fatal(err)

@@ -41,7 +41,13 @@ type Outcome struct {
 	ResendFrom *uint64
 	Epoch      uint64
 	Plan       *statement.Hash // that a new frame works by
+	// Verify and Store say when that was done; Store is zero for what was refused
+	// before.
+	Verify, Store Took
 }
+
+// Took is a span of time.
+type Took struct{ From, To time.Time }
 
 // Ingest is the gate between devices and the store. Handle is called by one
 // goroutine.
@@ -211,7 +217,9 @@ func (in *Ingest) Handle(ctx context.Context, batch []Message) ([]Outcome, error
 	g.SetLimit(runtime.GOMAXPROCS(0)) // signatures are the cost, and need no order
 	for i, m := range batch {
 		g.Go(func() error {
+			began := time.Now()
 			checked[i] = in.check(m)
+			checked[i].took = Took{began, time.Now()}
 			return nil
 		})
 	}
@@ -220,6 +228,7 @@ func (in *Ingest) Handle(ctx context.Context, batch []Message) ([]Outcome, error
 	out := make([]Outcome, len(batch))
 	touched := map[statement.Hash]bool{}
 	var waited *batchTx
+	began := time.Now()
 	err := in.store.Update(ctx, func(tx *store.Tx) error {
 		next, err := tx.Next()
 		if err != nil {
@@ -247,7 +256,11 @@ func (in *Ingest) Handle(ctx context.Context, batch []Message) ([]Outcome, error
 		}
 		return nil, err
 	}
+	stored := Took{began, time.Now()}
 	for i := range out {
+		if out[i].Verify = checked[i].took; checked[i].err == nil {
+			out[i].Store = stored
+		}
 		switch {
 		case out[i].Err != nil:
 			in.Counters.refused(out[i].Err)
@@ -281,6 +294,7 @@ type checked struct {
 	err               error
 	repeated, waiting bool
 	late              bool // received long after its end
+	took              Took
 }
 
 func (in *Ingest) check(m Message) (c checked) {

@@ -27,6 +27,11 @@ const (
 	Overflow     Reason = "too-many-waiting"
 )
 
+// Reasons are all of them.
+func Reasons() []Reason {
+	return []Reason{TooLarge, Malformed, WrongTopic, Unknown, BadSignature, Revoked, BadRecords, WrongEpoch, WrongPrev, Fork, Lost, BadTrace, UnknownPlan, Overflow}
+}
+
 // A Refusal is a message that had no effect.
 type Refusal struct {
 	Reason Reason

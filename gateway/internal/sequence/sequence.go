@@ -23,6 +23,18 @@ import (
 // A Post sends a message to a device, at best effort.
 type Post func(ctx context.Context, kid statement.Hash, message []byte) error
 
+// An Observer is told of the way of rows; it must not wait.
+type Observer interface {
+	Appended(from, to time.Time) // what was stored before is in the ledgers: this is when that was done
+	Receipted(row uint64)        // a receipt left for the device
+}
+
+// unobserved is who is told when nobody asked.
+type unobserved struct{}
+
+func (unobserved) Appended(time.Time, time.Time) {}
+func (unobserved) Receipted(uint64)              {}
+
 // rollEvery is how often the sequencer looks whether the half-year is over.
 const rollEvery = time.Second
 
@@ -34,6 +46,9 @@ type Sequencer struct {
 	log    *slog.Logger
 	wake   chan struct{}
 	rolled chan struct{} // gets one when a new ledger has begun
+
+	// Observer is set before Run, if at all.
+	Observer Observer
 
 	mu   sync.Mutex
 	owed map[statement.Hash]map[uint64]bool // rows to send receipts for; guarded by mu
@@ -52,7 +67,7 @@ type listener struct {
 
 // New brings the ledgers up to date with the store.
 func New(ctx context.Context, st *store.Store, shelf *shard.Shelf, post Post, log *slog.Logger) (*Sequencer, error) {
-	s := &Sequencer{store: st, shelf: shelf, post: post, log: log, wake: make(chan struct{}, 1), rolled: make(chan struct{}, 1),
+	s := &Sequencer{store: st, shelf: shelf, post: post, log: log, Observer: unobserved{}, wake: make(chan struct{}, 1), rolled: make(chan struct{}, 1),
 		owed: map[statement.Hash]map[uint64]bool{}, told: map[listener]uint64{}}
 	if _, err := shelf.Roll(ctx); err != nil {
 		return nil, err
@@ -104,7 +119,10 @@ func (s *Sequencer) Run(ctx context.Context) error {
 		owed := s.take()
 		err := s.roll(ctx)
 		if err == nil {
-			err = s.shelf.Append(ctx)
+			began := time.Now()
+			if err = s.shelf.Append(ctx); err == nil {
+				s.Observer.Appended(began, time.Now())
+			}
 		}
 		if err == nil {
 			err = s.receipts(ctx, owed)
@@ -333,6 +351,7 @@ func (s *Sequencer) send(ctx context.Context, b shard.Book, h store.Head, kid st
 	base := []uint64{v.in(b), s.told[who]}
 	sizes := base
 	var included []statement.Included
+	var of []uint64 // the rows that are included
 	flush := func() error {
 		msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: note, Included: included}
 		if msg.Consistency, err = consistency(ctx, b, size, sizes...); err != nil {
@@ -340,10 +359,14 @@ func (s *Sequencer) send(ctx context.Context, b shard.Book, h store.Head, kid st
 		}
 		if err := s.post(ctx, kid, dcbor.MustMarshal(msg)); err != nil {
 			s.log.Warn("receipts not sent", "device", kid.String()[:16], "err", err)
+		} else {
+			for _, row := range of {
+				s.Observer.Receipted(row)
+			}
 		}
 		// A device that takes the first of these messages has verified size already
 		// when the next arrives; its proof is from size to size.
-		included, sizes = nil, base
+		included, of, sizes = nil, nil, base
 		return nil
 	}
 	for _, i := range rows {
@@ -374,6 +397,7 @@ func (s *Sequencer) send(ctx context.Context, b shard.Book, h store.Head, kid st
 			return err
 		}
 		included = append(included, statement.Included{Seq: row.Seq, ID: row.ID, Index: b.Index(i), Path: hashes(path)})
+		of = append(of, i)
 		if len(included) == maxIncluded {
 			if err := flush(); err != nil {
 				return err

@@ -116,6 +116,13 @@ func (s *Store) Alarms(ctx context.Context, which string, before int64, limit in
 	return collect(ctx, s.db, scanAlarm, "SELECT n, "+alarmColumns+" FROM alarm WHERE "+where+"(n < $1 OR $1 = 0) ORDER BY "+order+"n DESC LIMIT $2", before, limit)
 }
 
+// AlarmCounts are the active alarms: those whose condition goes on, and those that
+// ended and wait for somebody.
+func (s *Store) AlarmCounts(ctx context.Context) (running, ended int, err error) {
+	err = s.db.QueryRowContext(ctx, "SELECT COUNT(*) FILTER (WHERE ended = 0), COUNT(*) FILTER (WHERE ended <> 0) FROM alarm WHERE closed = 0").Scan(&running, &ended)
+	return running, ended, err
+}
+
 // An AlarmAct is what somebody did with an alarm.
 type AlarmAct struct {
 	At                int64
