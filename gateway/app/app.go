@@ -314,6 +314,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	}
 	g.products = product.NewCatalogue(g.store)
 	g.journey = journey.New(g.store, g.shelf, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
+	g.journey.Products = g.products
 	if _, err := g.nextRunner(ctx, nil); err != nil {
 		return err
 	}

@@ -76,6 +76,19 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 	return nil
 }
 
+// kind are the statements of a kind, in ledger order: of products those of the item
+// alone, where somebody knows them.
+func (b *builder) kind(kind statement.Kind) ([]store.Statement, error) {
+	if kind != statement.KindProduct || b.c.Products == nil {
+		return b.request.kind(kind)
+	}
+	indexes, err := b.c.Products.Indexes(b.ctx, b.d.Item.GTIN)
+	if err != nil {
+		return nil, err
+	}
+	return b.c.store.At(b.ctx, indexes)
+}
+
 // maxErasures bounds the erasures that are shown, of about half a kilobyte each,
 // within what a passport may hold. Of more a verifier counts fewer than there are,
 // and an audit calls the rest not shown.
@@ -181,21 +194,79 @@ func (b *builder) ledger(was int, n uint64) (l passport.Ledger, err error) {
 		l.Older = append(l.Older, b.anchored(b.older[place{was, size}]))
 	}
 	indexes := b.d.Indexes(n)
-	trees, err := b.subtrees(a, indexes, sizes)
+	subtree, err := b.subtree(a, indexes, sizes)
 	if err != nil {
 		return l, err
 	}
-	l.Proof, err = statement.ProveMulti(a.Size, indexes, sizes, func(lo, hi uint64) (statement.Hash, error) {
+	if l.Proof, err = statement.ProveMulti(a.Size, indexes, sizes, subtree); err != nil {
+		return l, err
+	}
+	anchors := []store.Anchor{a}
+	for _, size := range sizes {
+		anchors = append(anchors, b.older[place{was, size}])
+	}
+	return l, b.leads(anchors, indexes, sizes, l.Proof, subtree)
+}
+
+// A Forest gives the hashes over entries [lo, hi) that proofs at a size of a ledger
+// are made of: what a Prover may be besides, which spares a proof of each entry.
+type Forest interface {
+	Subtrees(ctx context.Context, origin string, size uint64) (func(lo, hi uint64) ([32]byte, error), error)
+}
+
+// subtree gives the hashes that a multi-proof of the indexes and older sizes lists.
+func (b *builder) subtree(a store.Anchor, indexes, sizes []uint64) (func(lo, hi uint64) (statement.Hash, error), error) {
+	if f, ok := b.c.ledger.(Forest); ok {
+		hash, err := f.Subtrees(b.ctx, a.Origin, a.Size)
+		return func(lo, hi uint64) (statement.Hash, error) {
+			if lo == 0 && hi == a.Size {
+				return a.Root, nil // of nothing but the root there is nothing to prove
+			}
+			h, err := hash(lo, hi)
+			return statement.Hash(h), err
+		}, err
+	}
+	trees, err := b.subtrees(a, indexes, sizes)
+	return func(lo, hi uint64) (statement.Hash, error) {
 		if lo == 0 && hi == a.Size {
-			return a.Root, nil // of nothing but the root there is nothing to prove
+			return a.Root, nil
 		}
 		h, ok := trees[[2]uint64{lo, hi}]
 		if !ok {
 			return h, fmt.Errorf("no inclusion proof has the hash of entries [%d, %d)", lo, hi)
 		}
 		return h, nil
-	})
-	return l, err
+	}, err
+}
+
+// leads checks that the proof leads to the anchored roots, where the leaves' hashes
+// can be asked for: a tile that changed on disk is an error, and no passport that
+// nobody can verify.
+func (b *builder) leads(anchors []store.Anchor, indexes, sizes []uint64, proof []statement.Hash, subtree func(lo, hi uint64) (statement.Hash, error)) error {
+	if _, ok := b.c.ledger.(Forest); !ok {
+		return nil // each inclusion proof was verified
+	}
+	leaves := make([]statement.Hash, len(indexes))
+	for i, index := range indexes {
+		var err error
+		if leaves[i], err = subtree(index, index+1); err != nil {
+			return err
+		}
+	}
+	m, err := statement.OpenMulti(anchors[0].Size, indexes, leaves, sizes, proof)
+	if err != nil {
+		return err
+	}
+	for _, a := range anchors {
+		root, err := m.Root(a.Size)
+		if err != nil {
+			return err
+		}
+		if root != a.Root {
+			return fmt.Errorf("the tiles of ledger %s lead to root %.8s… at size %d, anchored is %.8s…\nhint: gateway fsck", a.Origin, root, a.Size, a.Root)
+		}
+	}
+	return nil
 }
 
 // subtrees collects the hashes that a multi-proof lists from inclusion proofs: a

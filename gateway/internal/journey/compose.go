@@ -69,9 +69,9 @@ func (b *builder) compose() (*passport.Passport, error) {
 		return nil, ErrNotYet
 	}
 	used := map[statement.Hash]bool{}
-	shown := thin(sightings, b.reRead)
+	shown := spread(thin(sightings, b.reRead), b.most)
 	if over := len(shown) - b.most; over > 0 {
-		// The first and the newest: of those between nobody may seem to have been
+		// More stays than there is room for. The first and the newest: of those between nobody may seem to have been
 		// somewhere all along, and there a verifier says that nobody was looking.
 		b.c.log.WarnContext(b.ctx, "sightings are left out", "item", b.item, "left out", over, "shown", b.most)
 		shown = append(shown[:1:1], shown[over+1:]...)
@@ -127,6 +127,13 @@ type visit struct {
 // stays shows the sightings and groups them by the zones that the plans in force
 // give them.
 func (b *builder) stays(sightings []store.Sighting, used map[statement.Hash]bool) ([]stay, error) {
+	indexes := make([]uint64, len(sightings))
+	for i, s := range sightings {
+		indexes[i] = s.Index
+	}
+	if err := b.load(indexes); err != nil {
+		return nil, err
+	}
 	var stays []stay
 	for _, s := range sightings {
 		v, ok, err := b.visit(s)

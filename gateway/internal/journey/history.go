@@ -13,7 +13,7 @@ import (
 const (
 	maxCarrying = 4       // carriers within carriers, as verifiers follow them
 	always      = 1 << 48 // ms, after every time
-	maxShown    = 600     // inputs that are shown by name
+	maxNamed    = 600     // inputs that are shown by name
 )
 
 // history is what organisations say of an item, and of what carried it.
@@ -272,7 +272,7 @@ func (b *builder) show(m mention) error {
 
 // inputs shows what the item was made from.
 func (b *builder) inputs() error {
-	left := maxShown
+	left := maxNamed
 	for _, m := range b.lives[b.item] {
 		if m.List != uint64(statement.ListItems) || m.Action != statement.Transform {
 			continue

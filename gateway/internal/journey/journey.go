@@ -48,6 +48,15 @@ type Composer struct {
 	beside []string
 	log    *slog.Logger
 	room   room
+
+	// Products is set before the first passport, if at all: without it every product
+	// is read for each.
+	Products Products
+}
+
+// Products know where the statements of a GTIN are.
+type Products interface {
+	Indexes(ctx context.Context, gtin string) ([]uint64, error)
 }
 
 // room is how much of what there is most of a passport shows.
@@ -55,7 +64,7 @@ type room struct{ sightings, trails, members, events int }
 
 // New makes a Composer; chain may be nil.
 func New(st *store.Store, ledger Prover, logKey *statement.Signer, chain Chain, log *slog.Logger) *Composer {
-	return &Composer{store: st, ledger: ledger, signer: logKey, chain: chain, log: log, room: room{512, maxTrails, 1000, 1500}}
+	return &Composer{store: st, ledger: ledger, signer: logKey, chain: chain, log: log, room: room{maxShown, maxTrails, 1000, 1500}}
 }
 
 // How far apart the heads of a leg may be, in ms.
@@ -76,13 +85,12 @@ func (c *Composer) Audit(ctx context.Context, link epc.Link) ([]byte, error) {
 
 // Seen reports whether an anchored statement saw an item.
 func (c *Composer) Seen(ctx context.Context, link epc.Link) (bool, error) {
-	anchor, err := c.store.LastAnchor(ctx)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	} else if err != nil {
+	books, err := c.books(ctx)
+	if err != nil || len(books) == 0 {
 		return false, err
 	}
-	sightings, err := c.sightings(ctx, link, anchor.Size)
+	last := books[len(books)-1]
+	sightings, err := c.sightings(ctx, link, last.first+last.anchor.Size)
 	return len(sightings) > 0, err
 }
 
@@ -170,6 +178,36 @@ func thin(in []store.Sighting, reRead func(store.Sighting) int64) (out []store.S
 			run = run[:maxSightings]
 		}
 		out, in = append(out, run...), in[n:]
+	}
+	return out
+}
+
+// Bounds of the sightings shown of an item, all stays together: a passport has a
+// size that verifiers take, and a sighting brings about 600 bytes of frame and
+// proofs.
+const (
+	maxShown = 700
+	minShown = 16
+)
+
+// spread leaves out sightings until about most are left: of each stay at an antenna
+// its share, evenly spread, and always its first and last. The item then counts as
+// seen for less than it was.
+func spread(in []store.Sighting, most int) (out []store.Sighting) {
+	total := len(in)
+	if total <= most {
+		return in
+	}
+	for len(in) > 0 {
+		n := 1
+		for n < len(in) && in[n].KeyID == in[0].KeyID && in[n].Antenna == in[0].Antenna {
+			n++
+		}
+		keep := min(n, max(2, n*most/total))
+		for i := range keep {
+			out = append(out, in[i*(n-1)/max(1, keep-1)])
+		}
+		in = in[n:]
 	}
 	return out
 }

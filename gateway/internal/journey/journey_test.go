@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"trailmark/gateway/internal/ingest"
+	goods "trailmark/gateway/internal/product"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/dcbor"
 	"trailmark/internal/epc"
@@ -50,11 +52,21 @@ type gate struct {
 	plan   statement.Hash
 	entry  statement.Channel
 	epoch  uint64
+
+	hours  int64 // of the journey
+	reRead int64 // ms
+	moves  bool  // the item stands at the dock for the last five of every fifty hours
 }
 
 func newGate(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{t: t, keys: map[statement.Role]ed25519.PrivateKey{}, trees: map[span]statement.Hash{}}
+	return gateOf(t, gate{hours: hours, reRead: 2 * hour})
+}
+
+func gateOf(t *testing.T, like gate) *gate {
+	t.Helper()
+	g := &like
+	g.t, g.keys, g.trees = t, map[statement.Role]ed25519.PrivateKey{}, map[span]statement.Hash{}
 	for role := statement.RoleDevice; role <= statement.RoleAuthority; role++ {
 		g.keys[role] = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(role)}, 32))
 	}
@@ -74,8 +86,12 @@ func newGate(t *testing.T) *gate {
 	device := g.signer(statement.RoleDevice).Key().ID()
 	words := statement.Texts{{Lang: "en", Words: "cold room"}}
 	g.entry = statement.Channel{Device: device, Name: "probe/temp", Unit: "Cel", Nominal: hour / 2, Limits: []trace.Limit{{Comparison: trace.AtOrAbove, Value: 8000}}}
-	g.plan = g.add(statement.RoleSite, statement.KindPlan, &statement.Plan{Version: 1, Site: words, Zones: []statement.Zone{{ID: "cold", Name: words, ReRead: 2 * hour,
-		Channels: []statement.Channel{g.entry}, Antennas: []statement.Antenna{{Device: device, Name: "1", Role: statement.Inside}}}}})
+	zones := []statement.Zone{{ID: "cold", Name: words, ReRead: g.reRead,
+		Channels: []statement.Channel{g.entry}, Antennas: []statement.Antenna{{Device: device, Name: "1", Role: statement.Inside}}}}
+	if g.moves {
+		zones = append(zones, statement.Zone{ID: "dock", Name: words, ReRead: g.reRead, Antennas: []statement.Antenna{{Device: device, Name: "2", Role: statement.Inside}}})
+	}
+	g.plan = g.add(statement.RoleSite, statement.KindPlan, &statement.Plan{Version: 1, Site: words, Zones: zones})
 	g.add(statement.RoleBrand, statement.KindProduct, &statement.Product{Version: 1, GTIN: "09521234543213", Name: words, Brand: words,
 		Rule: []statement.Criterion{{Unit: "Cel", Limit: g.entry.Limits[0], Kind: statement.Cumulative}}})
 	return g
@@ -143,7 +159,7 @@ func (g *gate) journeyWith(rotation, boundary int64) {
 	var prev statement.Hash
 	var after *statement.After
 	var seq uint64
-	for h := range int64(hours) {
+	for h := range g.hours {
 		if h == boundary {
 			g.anchor(1000, start+h*hour) // the last checkpoint of the ledger before
 			g.shard(nextOrigin)
@@ -182,7 +198,11 @@ func (g *gate) journeyWith(rotation, boundary int64) {
 			rec.Start = &first
 		}
 		body(rec)
-		body(&statement.Sighting{Antenna: "1", EPC: tag, First: t1 - hour + 1, Last: t1 - 1, Reads: 60})
+		antenna := "1"
+		if g.moves && h%50 >= 45 {
+			antenna = "2"
+		}
+		body(&statement.Sighting{Antenna: antenna, EPC: tag, First: t1 - hour + 1, Last: t1 - 1, Reads: 60})
 		if h == rotation-1 {
 			next, err := statement.NewKey(nextKey().Public())
 			g.must(err)
@@ -493,6 +513,68 @@ func TestThin(t *testing.T) {
 		for i := 1; i < len(got) && name == "many"; i++ {
 			if got[i].First-got[i-1].Last > 150 {
 				t.Errorf("%s: a gap of %d", name, got[i].First-got[i-1].Last)
+			}
+		}
+	}
+}
+
+// forest is a ledger that gives subtrees, and one wrong hash if it is told to.
+type forest struct {
+	*gate
+	lie bool
+}
+
+func (f forest) Subtrees(_ context.Context, origin string, size uint64) (func(lo, hi uint64) ([32]byte, error), error) {
+	leaves := f.leaves
+	if origin != f.origin {
+		leaves = f.gate.older[origin]
+	}
+	return func(lo, hi uint64) ([32]byte, error) {
+		h := statement.RecordsRoot(leaves[lo:hi])
+		if f.lie {
+			h[0] ^= 1
+		}
+		return h, nil
+	}, nil
+}
+
+// TestSubtreesOrPaths: the passport is the same however the ledger proves, and the
+// same when the products are known; a ledger that changed gives none.
+func TestSubtreesOrPaths(t *testing.T) {
+	g := newGate(t)
+	g.journey()
+	link := epc.Link{GTIN: "09521234543213", Serial: "1001"}
+	want, err := g.composer(nil).Item(t.Context(), link)
+	g.must(err)
+	c := g.composer(nil)
+	c.ledger, c.Products = forest{g, false}, goods.NewCatalogue(g.st)
+	got, err := c.Item(t.Context(), link)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("by subtrees %d bytes, %v; by paths %d", len(got), err, len(want))
+	}
+	c.ledger = forest{g, true}
+	if _, err := c.Item(t.Context(), link); err == nil || !strings.Contains(err.Error(), "hint: gateway fsck") {
+		t.Errorf("a changed tile: %v", err)
+	}
+}
+
+// TestSpread keeps the ends of each stay, and fits in what is allowed.
+func TestSpread(t *testing.T) {
+	var in []store.Sighting
+	for i := range 1000 {
+		in = append(in, store.Sighting{Antenna: string('a' + rune(i/100%3)), First: int64(i)})
+	}
+	for _, most := range []int{16, 100, 700, 999, 1000, 5000} {
+		out := spread(in, most)
+		if len(out) > max(most, 20) || most >= 1000 && len(out) != 1000 || most < 1000 && len(out) < most*9/10 {
+			t.Errorf("%d of at most %d", len(out), most)
+		}
+		for i, s := range out {
+			if i > 0 && s.First <= out[i-1].First {
+				t.Fatalf("at most %d: %d after %d", most, s.First, out[i-1].First)
+			}
+			if e := s.First % 100; (i == 0 || out[i-1].Antenna != s.Antenna) && e != 0 || i+1 < len(out) && out[i+1].Antenna != s.Antenna && e != 99 {
+				t.Errorf("at most %d: a stay's end is %d", most, s.First)
 			}
 		}
 	}

@@ -3,7 +3,10 @@ package journey
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/epc"
@@ -102,7 +105,7 @@ func (r *request) node(o epc.Object, up *node, audit bool) (*node, int, error) {
 	if up != nil {
 		n.depth = up.depth + 1
 	}
-	for most := r.c.room.sightings; ; most /= 2 {
+	for most := r.c.room.sightings; ; {
 		b := &builder{request: r, audit: audit, most: most, older: map[place]store.Anchor{}, d: passport.Draft{Item: passport.Item{GTIN: o.GTIN, Serial: o.Serial}},
 			listed: map[statement.Hash]bool{}, shown: map[statement.Hash][][2]uint64{}, history: newHistory(n.object),
 			signers: map[statement.Hash]bool{}, parties: map[string]bool{}}
@@ -112,9 +115,11 @@ func (r *request) node(o epc.Object, up *node, audit bool) (*node, int, error) {
 		}
 		n.made = b.made
 		data, err := n.p.Encode()
-		if err != nil || audit || len(data) <= passport.MaxSize || most < 16 {
+		if err != nil || audit || len(data) <= passport.MaxSize || most < minShown {
 			return n, len(data), err
 		}
+		// No verifier takes it: fewer sightings, as many as should fit.
+		most = most * 9 / 10 * passport.MaxSize / len(data)
 	}
 }
 
@@ -180,6 +185,32 @@ func (r *request) kind(k statement.Kind) ([]store.Statement, error) {
 		r.kinds[k] = rows
 	}
 	return rows, err
+}
+
+// load brings frames of the ledger in together: hundreds are one query, and their
+// records are made again on every processor.
+func (r *request) load(indexes []uint64) error {
+	indexes = slices.DeleteFunc(slices.Clone(indexes), func(i uint64) bool { return r.frames[i] != nil })
+	rows, err := r.c.store.At(r.ctx, indexes)
+	if err != nil {
+		return err
+	}
+	made := make([]*store.Delivery, len(rows))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, row := range rows {
+		g.Go(func() (err error) {
+			made[i], err = row.Delivery()
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, row := range rows {
+		r.frames[row.Index] = made[i]
+	}
+	return nil
 }
 
 // frame loads the frame in a row.

@@ -342,6 +342,15 @@ func (s *Shelf) Inclusion(ctx context.Context, origin string, index, size uint64
 	return b.Ledger.Inclusion(ctx, index, size)
 }
 
+// Subtrees are the hashes that proofs at a size of one ledger are made of.
+func (s *Shelf) Subtrees(ctx context.Context, origin string, size uint64) (func(lo, hi uint64) ([32]byte, error), error) {
+	b, ok := s.Named(origin)
+	if !ok {
+		return nil, fmt.Errorf("no ledger is named %q", origin)
+	}
+	return b.Ledger.Subtrees(ctx, size)
+}
+
 // due is the origin that the clock asks for, if that is a later one than the current
 // ledger's.
 func (s *Shelf) due() (string, bool) {

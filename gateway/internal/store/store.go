@@ -42,6 +42,8 @@ var ErrNotFound = errors.New("not in the store")
 type Store struct {
 	db *sql.DB
 	mu sync.Mutex // held during Update: one writer
+
+	readings *uint64 // of all blocks, nil: not counted yet; guarded by mu
 }
 
 // Open opens or creates the database in dir and brings its schema up to date.
@@ -111,10 +113,17 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after Commit it does nothing
-	if err := fn(&Tx{ctx: ctx, tx: tx}); err != nil {
+	t := &Tx{ctx: ctx, tx: tx}
+	if err := fn(t); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if s.readings != nil {
+		*s.readings += t.readings
+	}
+	return nil
 }
 
 // A Tx is a writing transaction.
@@ -122,6 +131,8 @@ type Tx struct {
 	ctx  context.Context
 	tx   *sql.Tx
 	last *sql.Stmt // of LastEvent, once it was called; it ends with tx
+
+	readings uint64 // of the blocks that were added
 }
 
 func (t *Tx) exec(query string, args ...any) error {

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,4 +135,46 @@ func child(dir string) {
 		}
 		os.Stdout.WriteString(strconv.FormatUint(n, 10) + "\n")
 	}
+}
+
+var errNo = errors.New("no")
+
+// TestReadingsAreCountedAsTheyCome: what is rolled back does not count, and a store
+// that is opened again counts the same.
+func TestReadingsAreCountedAsTheyCome(t *testing.T) {
+	dir := t.TempDir()
+	st, err := Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(want uint64) {
+		t.Helper()
+		if n, err := st.Readings(t.Context()); err != nil || n != want {
+			t.Fatalf("%d readings, %v, want %d", n, err, want)
+		}
+	}
+	add := func(n uint64, fail error) {
+		t.Helper()
+		if err := st.Update(t.Context(), func(tx *Tx) error {
+			if err := tx.AddLeaf(1, Leaf{N: n, Index: n, T0: int64(n), T1: int64(n) + 1, Readings: 6}, nil); err != nil {
+				return err
+			}
+			return fail
+		}); !errors.Is(err, fail) {
+			t.Fatal(err)
+		}
+	}
+	add(0, nil)
+	count(6)
+	add(1, nil)
+	add(2, errNo)
+	count(12)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if st, err = Open(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	count(12)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"trailmark/internal/dcbor"
 	"trailmark/statement"
@@ -64,10 +65,11 @@ func traces(ctx context.Context, q querier, kid statement.Hash) ([]Trace, error)
 }
 
 // Overlapping are the traces of a channel with a block that has a part in
-// [w0, w1) ms, oldest first.
+// [w0, w1) ms, oldest first. The blocks of a trace follow each other in time, so
+// the first one that ends after w0 decides.
 func (s *Store) Overlapping(ctx context.Context, kid statement.Hash, channel string, w0, w1 int64) ([]Trace, error) {
 	return collect(ctx, s.db, scanTrace, "SELECT "+traceColumns+" FROM trace WHERE kid = $1 AND channel = $2 AND "+
-		"EXISTS (SELECT 1 FROM leaf WHERE leaf.trace = trace.id AND t1 > $3 AND t0 < $4) ORDER BY id", kid[:], channel, w0, w1)
+		"(SELECT t0 FROM leaf WHERE leaf.trace = trace.id AND t1 > $3 ORDER BY t1 LIMIT 1) < $4 ORDER BY id", kid[:], channel, w0, w1)
 }
 
 // AddTrace stores a new trace and returns its id.
@@ -114,6 +116,7 @@ func (t *Tx) AddLeaf(traceID int64, l Leaf, made []trace.Perfect) error {
 	if err := t.exec("INSERT INTO leaf (trace, "+leafColumns+") VALUES ($1,$2,$3,$4,$5,$6,$7)", traceID, l.N, l.Index, l.Head, l.T0, l.T1, l.Readings); err != nil {
 		return err
 	}
+	t.readings += uint64(l.Readings)
 	for _, p := range made {
 		if err := t.exec("INSERT INTO node (trace, level, n, node) VALUES ($1,$2,$3,$4)", traceID, p.Level, p.Index, dcbor.MustMarshal(p.Node)); err != nil {
 			return err
@@ -122,27 +125,76 @@ func (t *Tx) AddLeaf(traceID int64, l Leaf, made []trace.Perfect) error {
 	return nil
 }
 
-// Readings counts the readings of all blocks.
-func (s *Store) Readings(ctx context.Context) (n uint64, err error) {
-	err = s.db.QueryRowContext(ctx, "SELECT COALESCE(SUM(readings), 0) FROM leaf").Scan(&n)
-	return n, err
+// Readings counts the readings of all blocks: once, and from then on as this Store
+// adds them, which no other one does while it is open.
+func (s *Store) Readings(ctx context.Context) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readings == nil {
+		var n uint64
+		if err := s.db.QueryRowContext(ctx, "SELECT COALESCE(SUM(readings), 0) FROM leaf").Scan(&n); err != nil {
+			return 0, err
+		}
+		s.readings = &n
+	}
+	return *s.readings, nil
 }
 
 // Window are the first and the last block of a trace with a part in [w0, w1) ms,
 // among those whose statement has an index below limit.
+//
+// Blocks follow each other in time and in the ledger, so each is one step from
+// what an index finds: no search grows with the trace.
 func (s *Store) Window(ctx context.Context, traceID, w0, w1 int64, limit uint64) (from, to Leaf, err error) {
-	const where = " FROM leaf WHERE trace = $1 AND t1 > $2 AND t0 < $3 AND idx < $4 ORDER BY t1"
-	if from, err = first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+where+" LIMIT 1", traceID, w0, w1, limit)); err != nil {
-		return
+	if from, err = s.FirstLeaf(ctx, traceID, w0, limit); err != nil {
+		return from, to, err
 	}
-	to, err = first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+where+" DESC LIMIT 1", traceID, w0, w1, limit))
-	return
+	if from.T0 >= w1 {
+		return from, to, ErrNotFound
+	}
+	to, err = s.leafEndingAfter(ctx, traceID, w1-1)
+	switch {
+	case errors.Is(err, ErrNotFound): // it begins after the last
+		to, err = s.LastLeaf(ctx, traceID, limit)
+	case err == nil && to.T0 >= w1:
+		to, err = s.leaf(ctx, traceID, to.N-1)
+	}
+	if err == nil && to.Index >= limit {
+		to, err = s.LastLeaf(ctx, traceID, limit)
+	}
+	return from, to, err
+}
+
+// leafEndingAfter is the first block of a trace that ends after t ms.
+func (s *Store) leafEndingAfter(ctx context.Context, traceID, t int64) (Leaf, error) {
+	return first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+" FROM leaf WHERE trace = $1 AND t1 > $2 ORDER BY t1 LIMIT 1", traceID, t))
+}
+
+// leaf is the n'th block of a trace.
+func (s *Store) leaf(ctx context.Context, traceID int64, n uint64) (Leaf, error) {
+	return first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+" FROM leaf WHERE trace = $1 AND n = $2", traceID, n))
 }
 
 // LastLeaf is the newest block of a trace whose statement has an index below
-// limit.
+// limit. It halves its way there: an anchor that is months late costs no more.
 func (s *Store) LastLeaf(ctx context.Context, traceID int64, limit uint64) (Leaf, error) {
-	return first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+" FROM leaf WHERE trace = $1 AND idx < $2 ORDER BY n DESC LIMIT 1", traceID, limit))
+	last, err := first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+" FROM leaf WHERE trace = $1 ORDER BY n DESC LIMIT 1", traceID))
+	if err != nil || last.Index < limit {
+		return last, err
+	}
+	below, err := first(collect(ctx, s.db, scanLeaf, "SELECT "+leafColumns+" FROM leaf WHERE trace = $1 ORDER BY n LIMIT 1", traceID))
+	if err == nil && below.Index >= limit {
+		err = ErrNotFound
+	}
+	for err == nil && last.N-below.N > 1 {
+		var mid Leaf
+		if mid, err = s.leaf(ctx, traceID, below.N+(last.N-below.N)/2); err == nil && mid.Index < limit {
+			below = mid
+		} else {
+			last = mid
+		}
+	}
+	return below, err
 }
 
 // Nodes reads the perfect subtrees of one trace; it is a trace.Nodes.
@@ -211,7 +263,12 @@ func (s *Store) SightingsOf(ctx context.Context, tags [][]byte, from, to int64, 
 		") AND first >= $1 AND first < $2 AND idx < $3 ORDER BY first, idx, record", args...)
 }
 
-// Tags are the distinct tags seen, newest first, at most limit.
+// tagsAmong is how many of the newest sightings Tags looks at.
+const tagsAmong = 20_000
+
+// Tags are the distinct tags among the newest sightings, newest first, at most
+// limit.
 func (s *Store) Tags(ctx context.Context, limit int) ([]Sighting, error) {
-	return collect(ctx, s.db, scanSighting, "SELECT "+sightingColumns+" FROM sighting WHERE rowid IN (SELECT MAX(rowid) FROM sighting GROUP BY epc) ORDER BY last DESC LIMIT $1", limit)
+	return collect(ctx, s.db, scanSighting, "SELECT "+sightingColumns+" FROM sighting WHERE rowid IN (SELECT MAX(r) FROM "+
+		"(SELECT rowid AS r, epc FROM sighting ORDER BY rowid DESC LIMIT $1) GROUP BY epc) ORDER BY last DESC LIMIT $2", tagsAmong, limit)
 }
