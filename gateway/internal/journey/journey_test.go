@@ -41,6 +41,7 @@ const (
 // ingest; its ledger is the leaves in memory.
 type gate struct {
 	t      *testing.T
+	dir    string
 	st     *store.Store
 	in     *ingest.Ingest
 	keys   map[statement.Role]ed25519.PrivateKey
@@ -72,7 +73,8 @@ func gateOf(t *testing.T, like gate) *gate {
 	}
 	g.log = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
 	var err error
-	g.st, err = store.Open(t.Context(), t.TempDir())
+	g.dir = t.TempDir()
+	g.st, err = store.Open(t.Context(), g.dir)
 	g.must(err)
 	t.Cleanup(func() { g.st.Close() })
 	g.shard(origin)

@@ -3,10 +3,10 @@ package journey
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,45 +24,36 @@ import (
 	"trailmark/statement"
 )
 
-// crowd adds sightings of other items to the store: n of them, a hundred to a
-// frame that nobody reads, of items with a thousand sightings each. It writes what
-// Tx.AddSighting does.
+// crowd adds sightings of other items to the store: n of them, a hundred to a frame
+// that nobody reads, a thousand to an item. SQLite makes the rows itself: one by one
+// they would take the better part of an hour.
 func (g *gate) crowd(n int) {
 	g.t.Helper()
 	const perFrame = 100
-	link := epc.Link{GTIN: "09521234543213"}
-	r := rand.New(rand.NewPCG(5, 6))
-	var kid statement.Hash
-	for done := 0; done < n; {
-		g.must(g.st.Update(g.t.Context(), func(tx *store.Tx) error {
-			next, err := tx.Next()
-			if err != nil {
+	var first uint64
+	kid := statement.Hash{31: 1}
+	g.must(g.st.Update(g.t.Context(), func(tx *store.Tx) (err error) {
+		if first, err = tx.Next(); err != nil {
+			return err
+		}
+		for i := range uint64(n / perFrame) {
+			data := binary.BigEndian.AppendUint64(make([]byte, 300), first+i)
+			id := sha256.Sum256(data)
+			if err := tx.AddStatement(store.Statement{Index: first + i, ID: id, Kind: statement.KindFrame, KeyID: kid, Seq: first + i, Received: start, Data: data}); err != nil {
 				return err
 			}
-			for end := min(done+50_000, n); done < end; done++ {
-				if done%perFrame == 0 {
-					binary.BigEndian.PutUint64(kid[:], uint64(done/perFrame%50))
-					kid[31] = 1
-					data := binary.BigEndian.AppendUint64(make([]byte, 300), next)
-					id := sha256.Sum256(data)
-					if err := tx.AddStatement(store.Statement{Index: next, ID: id, Kind: statement.KindFrame, KeyID: kid, Seq: next, Received: start, Data: data}); err != nil {
-						return err
-					}
-					g.leaves = append(g.leaves, id[:])
-					next++
-				}
-				tag := make([]byte, 12)
-				tag[0] = 0x30
-				binary.BigEndian.PutUint32(tag[8:], uint32(r.IntN(max(1, n/1000))))
-				copy(tag[1:], link.GTIN[:6])
-				at := start + int64(done)*100
-				if err := tx.AddSighting(store.Sighting{EPC: tag, Index: next - 1, Record: done % perFrame, KeyID: kid, Antenna: "1", First: at, Last: at + 50}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}))
-	}
+			g.leaves = append(g.leaves, id[:])
+		}
+		return nil
+	}))
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(g.dir, store.File)+"?_pragma=cache_size(-2000000)&_pragma=synchronous(OFF)&_pragma=busy_timeout(60000)")
+	g.must(err)
+	defer db.Close()
+	_, err = db.Exec(`WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i + 1 < ?)
+		INSERT INTO sighting (epc, idx, record, kid, antenna, first, last)
+		SELECT CAST(printf('0tag%08d', abs(random()) % ?) AS BLOB), ? + i / ?, i % ?, ?, '1', ? + i * 100, ? + i * 100 + 50 FROM c`,
+		n, max(1, n/500), first, perFrame, perFrame, kid[:], start, start)
+	g.must(err)
 }
 
 // TestJourneyIsFound: promised is the first byte within 100 ms, of the journey of an
