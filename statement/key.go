@@ -132,6 +132,15 @@ func (k Key) Encoded() []byte { return bytes.Clone(k.encoded) }
 // Public is the key for use with the standard library.
 func (k Key) Public() crypto.PublicKey { return k.pub }
 
+// edBytes is an Ed25519 key as it is hashed and signed with; nil of any other.
+func (k Key) edBytes() []byte {
+	p, _ := k.pub.(ed25519.PublicKey)
+	return p
+}
+
+// Cosigns reports whether the key can make cosignature/v1.
+func (k Key) Cosigns() bool { return k.alg == EdDSA }
+
 // IsZero reports a Key that was never made.
 func (k Key) IsZero() bool { return k.verifier == nil }
 

@@ -20,6 +20,10 @@ type Checkpoint struct {
 	Size   uint64
 	Root   Hash
 	Note   []byte // the signed text
+
+	text         string // what is signed
+	logLine      string // of the log's signature
+	cosignatures []Cosignature
 }
 
 // MaxCheckpoint bounds a signed note with its cosignatures, in bytes.
@@ -35,14 +39,14 @@ func OpenCheckpoint(text []byte, origin string, logKey Key) (Checkpoint, error) 
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	c, _, _, err := log.ParseCheckpoint(text, origin, v)
+	c, _, n, err := log.ParseCheckpoint(text, origin, v)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("checkpoint: %w", err)
 	}
 	if len(c.Hash) != 32 || c.Size > MaxUint {
 		return Checkpoint{}, errors.New("checkpoint out of bounds")
 	}
-	return Checkpoint{Origin: origin, Size: c.Size, Root: Hash(c.Hash), Note: text}, nil
+	return Checkpoint{Origin: origin, Size: c.Size, Root: Hash(c.Hash), Note: text, text: n.Text, logLine: signatureLine(n.Sigs[0]), cosignatures: cosignaturesOf(n.UnverifiedSigs)}, nil
 }
 
 // LogVerifier is the note verifier of a ledger's key.

@@ -106,6 +106,51 @@ func ParseUp(data []byte) (*Delivery, error) {
 	return d, nil
 }
 
+// Cosigned is a device's answer to Cosign, on the topic that frames come on.
+type Cosigned struct {
+	_       struct{} `cbor:",toarray"`
+	Version uint64   // 2, which tells it from an Up
+	Origin  Hash     // SHA-256 of the origin line
+	Size    uint64   // of the checkpoint
+	Line    []byte   // the signature line
+}
+
+const (
+	versionCosigned = 2
+	maxLine         = 256 // bytes of a cosignature
+)
+
+// IsCosigned reports whether an up message is a Cosigned, by its first element.
+func IsCosigned(data []byte) bool {
+	return len(data) > 1 && data[0]>>5 == 4 && data[1] == versionCosigned
+}
+
+// EncodeCosigned makes the message for a signature line.
+func EncodeCosigned(origin Hash, size uint64, line []byte) ([]byte, error) {
+	c := Cosigned{Version: versionCosigned, Origin: origin, Size: size, Line: line}
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	return dcbor.Marshal(c)
+}
+
+// ParseCosigned decodes a Cosigned. Nothing in it is verified.
+func ParseCosigned(data []byte) (*Cosigned, error) {
+	var c Cosigned
+	if err := dcbor.Unmarshal(data, &c); err != nil {
+		return nil, err
+	}
+	return &c, c.Check()
+}
+
+// Check refuses an answer out of bounds.
+func (c *Cosigned) Check() error {
+	if c.Version != versionCosigned || c.Size < 1 || c.Size > MaxUint || len(c.Line) < 1 || len(c.Line) > maxLine {
+		return fmt.Errorf("cosignature of version %d, of size %d, of %d bytes is out of bounds", c.Version, c.Size, len(c.Line))
+	}
+	return nil
+}
+
 // checkOrder holds the order of a frame's records: by kind, blocks by channel,
 // and exactly one head for each block.
 func checkOrder(bodies []Body, contents []any) error {
@@ -134,6 +179,7 @@ func checkOrder(bodies []Body, contents []any) error {
 const (
 	DownReceipts = 1
 	DownPlan     = 2
+	DownCosign   = 3
 	DownFinal    = 4
 	DownResend   = 5
 )
@@ -172,6 +218,14 @@ type PlanDown struct {
 	Identities [][]byte
 }
 
+// Cosign asks a device to be a witness of a checkpoint.
+type Cosign struct {
+	_           struct{} `cbor:",toarray"`
+	Type        uint64
+	Checkpoint  []byte
+	Consistency []Consistency // the device takes the one from the size it verified last
+}
+
 // Final tells the newest anchored checkpoint and its final block.
 type Final struct {
 	_     struct{} `cbor:",toarray"`
@@ -187,8 +241,8 @@ type Resend struct {
 	From  uint64
 }
 
-// ParseDown decodes a message to a device: *Receipts, *PlanDown, *Final or
-// *Resend.
+// ParseDown decodes a message to a device: *Receipts, *PlanDown, *Cosign,
+// *Final or *Resend.
 func ParseDown(data []byte) (any, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("message of %d bytes is over the limit of %d", len(data), MaxSize)
@@ -207,6 +261,8 @@ func ParseDown(data []byte) (any, error) {
 		v = new(Receipts)
 	case DownPlan:
 		v = new(PlanDown)
+	case DownCosign:
+		v = new(Cosign)
 	case DownFinal:
 		v = new(Final)
 	case DownResend:
@@ -225,15 +281,28 @@ func ParseDown(data []byte) (any, error) {
 
 // Check refuses receipts out of bounds. Nothing in them is verified yet.
 func (r *Receipts) Check() error {
-	ok := len(r.Checkpoint) <= MaxCheckpoint && len(r.Consistency) >= 1 && len(r.Consistency) <= 8
-	for _, c := range r.Consistency {
-		ok = ok && c.OldSize <= MaxUint && len(c.Path) <= 128 && (c.OldSize > 0 || len(c.Path) == 0)
-	}
+	ok := checkConsistency(r.Checkpoint, r.Consistency)
 	for _, i := range r.Included {
 		ok = ok && i.Seq <= MaxUint && i.Index <= MaxUint && len(i.Path) <= 64
 	}
 	if !ok {
 		return errors.New("receipts out of bounds")
+	}
+	return nil
+}
+
+func checkConsistency(checkpoint []byte, proofs []Consistency) bool {
+	ok := len(checkpoint) <= MaxCheckpoint && len(proofs) >= 1 && len(proofs) <= 8
+	for _, c := range proofs {
+		ok = ok && c.OldSize <= MaxUint && len(c.Path) <= 128 && (c.OldSize > 0 || len(c.Path) == 0)
+	}
+	return ok
+}
+
+// Check refuses a request out of bounds. Nothing in it is verified yet.
+func (c *Cosign) Check() error {
+	if !checkConsistency(c.Checkpoint, c.Consistency) {
+		return errors.New("request for a cosignature out of bounds")
 	}
 	return nil
 }

@@ -167,6 +167,7 @@ func downs(t testing.TB) []any {
 		&statement.Receipts{Type: statement.DownReceipts, Checkpoint: []byte("origin\n1\n"), Consistency: []statement.Consistency{{OldSize: 0, Path: []statement.Hash{}},
 			{OldSize: 3, Path: []statement.Hash{{1}}}}, Included: []statement.Included{{Seq: 1, ID: statement.Hash{2}, Index: 3, Path: []statement.Hash{{4}, {5}}}}},
 		&statement.PlanDown{Type: statement.DownPlan, Plan: planStatement(t).Bytes(), Identities: [][]byte{{1}, {2, 3}}},
+		&statement.Cosign{Type: statement.DownCosign, Checkpoint: []byte("origin\n1\n"), Consistency: []statement.Consistency{{OldSize: 3, Path: []statement.Hash{{1}}}}},
 		&statement.Final{Type: statement.DownFinal, After: statement.After{Origin: statement.Hash{1}, Size: 2, Root: statement.Hash{3}, ChainID: "c", Height: 4, BlockHash: statement.Hash{5}}},
 		&statement.Resend{Type: statement.DownResend, Epoch: 1, From: 2},
 	}
@@ -199,7 +200,7 @@ func TestDownRefuses(t *testing.T) {
 		return r
 	}
 	for name, v := range map[string]any{
-		"type 0": []any{0}, "type 3, reserved": []any{3, []byte{}, 0, []any{}}, "type 6": []any{6}, "no type": []any{}, "type as text": []any{"1"},
+		"type 0": []any{0}, "cosign of no size": &statement.Cosign{Type: 3}, "cosign with receipts": []any{3, []byte{}, []any{[]any{0, []any{}}}, []any{}}, "type 6": []any{6}, "no type": []any{}, "type as text": []any{"1"},
 		"type alone": []any{1}, "a map": map[int]int{1: 1}, "null": nil,
 		"no consistency":           receipts(func(r *statement.Receipts) { r.Consistency = nil }),
 		"nine consistency proofs":  receipts(func(r *statement.Receipts) { r.Consistency = make([]statement.Consistency, 9) }),
