@@ -25,6 +25,7 @@ const (
 	CodeExpired     Code = "expired"
 	CodeRevoked     Code = "revoked"
 	CodeEvent       Code = "event"
+	CodeCosignature Code = "cosignature"
 )
 
 // A Refusal is a passport that does not stand.

@@ -16,6 +16,7 @@ type Trust struct {
 	Logs        []Log                 `cbor:"3,keyasint"`
 	Audience    string                `cbor:"4,keyasint"`
 	Chains      []Chain               `cbor:"5,keyasint"`
+	Witnesses   *Witnesses            `cbor:"6,keyasint,omitempty"` // nil: cosignatures are not looked at
 }
 
 // A Log is a ledger's origin line and its key.
@@ -75,6 +76,11 @@ func ParseTrust(data []byte) (*Trust, error) {
 			return nil, fmt.Errorf("trust file: chain %q: %w", c.ID, err)
 		}
 	}
+	if t.Witnesses != nil {
+		if err := t.Witnesses.check(); err != nil {
+			return nil, fmt.Errorf("trust file: %w", err)
+		}
+	}
 	return &t, nil
 }
 
@@ -109,8 +115,12 @@ func (c *Chain) checkContract() error {
 	return nil
 }
 
-// version is the one that has all members: contracts came with the second.
+// version is the one that has all members: contracts came with the second,
+// witnesses with the third.
 func (t *Trust) version() uint64 {
+	if t.Witnesses != nil {
+		return 3
+	}
 	if slices.ContainsFunc(t.Chains, func(c Chain) bool { return c.Contract != nil }) {
 		return 2
 	}

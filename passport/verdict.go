@@ -38,6 +38,7 @@ type Verdict struct {
 	Ledgers     []LedgerFacts   `json:"ledgers"`
 	Anchors     []AnchorFacts   `json:"anchors"`
 	Devices     []DeviceFacts   `json:"devices"`
+	Witnesses   *WitnessFacts   `json:"witnesses,omitempty"`  // nil: the trust file asks for none
 	KeyStatus   *KeyStatusFacts `json:"key_status,omitempty"` // the newest shown
 
 	// Of a passport of version 2.
@@ -179,6 +180,32 @@ type AnchorFacts struct {
 	Pinned     bool      `json:"pinned"`     // the trust file names the chain
 	Validators uint64    `json:"validators"` // as the trust file says
 	Checked    bool      `json:"checked"`    // by the chain's evidence, offline; else the passport's word
+}
+
+// WitnessFacts says who cosigned the ledgers' checkpoints, as the trust file asks.
+type WitnessFacts struct {
+	Quorum  uint64            `json:"quorum"`
+	Devices bool              `json:"devices"` // the organisation's own devices count
+	Ledgers []WitnessedLedger `json:"ledgers"`
+}
+
+// WitnessedLedger is a ledger's newest checkpoint and how far a quorum vouches for
+// the ledger.
+type WitnessedLedger struct {
+	Origin   string        `json:"origin"`
+	Size     uint64        `json:"size"`
+	Reach    uint64        `json:"reach"`    // the largest size shown that a quorum cosigned, 0: none
+	Cosigned []WitnessedBy `json:"cosigned"` // distinct witnesses of the newest, in the note's order
+}
+
+// WitnessedBy is one witness of a checkpoint.
+type WitnessedBy struct {
+	Name      string         `json:"name"`
+	KeyID     statement.Hash `json:"key"`
+	Time      int64          `json:"time"` // ms, as the witness says
+	Device    bool           `json:"device"`
+	Label     string         `json:"label"` // of a device: its name, or its subject
+	Simulated bool           `json:"simulated"`
 }
 
 // DeviceFacts is who measured.

@@ -40,7 +40,7 @@ func verify(data []byte, trust *Trust, at int64, limit, depth int) (*Verdict, er
 			spans: map[string][]span{}, names: map[string]string{}, moments: map[uint64][]statement.Moment{}, transfers: map[uint64]int{}},
 		v: &Verdict{Item: p.Item, Outcome: Unjudged, Legs: []Leg{}, Broken: []Breach{}, Withheld: []Withheld{},
 			Ledgers: []LedgerFacts{}, Anchors: []AnchorFacts{}, Devices: []DeviceFacts{}, Statements: len(p.Evidence)}}
-	for _, step := range []func() error{c.checkpoints, c.places, c.statements, c.validity, c.members, c.records, c.legs, c.trails, c.inputs} {
+	for _, step := range []func() error{c.checkpoints, c.places, c.statements, c.validity, c.cosignatures, c.members, c.records, c.legs, c.trails, c.inputs} {
 		if err := step(); err != nil {
 			return nil, err
 		}

@@ -314,9 +314,46 @@ func (v *Verdict) order(l Lang, clock func(int64) string) []string {
 		lines = append(lines, fmt.Sprintf(l.Say("第 %d 段签署于 %s 之后、%s 之前", "Leg %d was signed %s and %s"), i+1,
 			l.Bound(leg.NotBefore, l.Say("", "after "), clock), l.Bound(leg.NotAfter, l.Say("", "before "), clock)))
 	}
-	lines = append(lines, l.Say("没有见证人联署：不能排除别人看到的是账本的另一个版本。", "No witness cosigned: that others are shown another ledger is not excluded."))
+	lines = append(lines, v.witnessed(l)...)
 	for _, d := range v.Devices {
 		lines = append(lines, fmt.Sprintf(l.Say("%s 的时钟：%s，自报误差不超过 %d 毫秒", "Clock of %s: %s, error at most %d ms by its own word"), d.Label(), l.Clock(d.Clock), d.MaxError))
+	}
+	return lines
+}
+
+// witnessed says who cosigned each ledger, and what that excludes.
+func (v *Verdict) witnessed(l Lang) []string {
+	if v.Witnesses == nil {
+		return []string{l.Say("没有见证人的联署可供核对：不能排除别人看到的是账本的另一个版本。", "No witness's cosignature was checked: that others are shown another ledger is not excluded.")}
+	}
+	var lines []string
+	for _, g := range v.Witnesses.Ledgers {
+		line := fmt.Sprintf(l.Say("账本 %s 的见证人：%d 个联署（法定 %d 个）", "Ledger %s: %d of quorum %d witnesses cosigned"), g.Origin, len(g.Cosigned), v.Witnesses.Quorum)
+		switch {
+		case g.Reach == g.Size:
+			line += l.Say("；要给别人看账本的另一个版本，须有另外同样多的见证人从未见过这一个", "; whoever is shown another ledger needs as many witnesses that never saw this one")
+		case g.Reach > 0:
+			line += fmt.Sprintf(l.Say("；前 %d 条达到法定数，其后不能排除别人看到的是另一个版本", "; a quorum cosigned the first %d entries, beyond them a split view is not excluded"), g.Reach)
+		default:
+			line += l.Say("；不能排除别人看到的是账本的另一个版本", "; a split view is not excluded")
+		}
+		lines = append(lines, line)
+		own, simulated := 0, 0
+		for _, w := range g.Cosigned {
+			if w.Device {
+				own++
+			}
+			if w.Simulated {
+				simulated++
+			}
+		}
+		if own > 0 {
+			line = fmt.Sprintf(l.Say("　其中 %d 个是该组织自己的设备：它们约束网关，不约束授权机构", "  Of these, %d are the organisation's own devices: they keep its gateway honest, not its authority"), own)
+			if simulated > 0 {
+				line += fmt.Sprintf(l.Say("，⚠ 其中 %d 个是模拟设备", "; ⚠ simulated: %d"), simulated)
+			}
+			lines = append(lines, line)
+		}
 	}
 	return lines
 }
@@ -334,6 +371,8 @@ func (c Code) Sentence(l Lang) string {
 		return l.Say("其中有声明无法证明在账本里，或在记账之后被改动过。", "A statement cannot be shown to be in the ledger, or was changed after it was recorded.")
 	case CodeCheckpoint:
 		return l.Say("账本的签名不成立，或不是受信任的账本。", "The ledger's signature does not hold, or the ledger is not a trusted one.")
+	case CodeCosignature:
+		return l.Say("账本上有见证人的联署不成立。", "A witness's cosignature on the ledger's head does not hold.")
 	case CodeAnchor:
 		return l.Say("链上的证据不成立，或与所声明的锚定不符。", "The chain's evidence does not hold, or proves another anchor than the one declared.")
 	case CodeBlocks:

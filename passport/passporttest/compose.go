@@ -96,7 +96,7 @@ func (c *composer) ledger(n uint64, from, to int) passport.Ledger {
 		leaves = append(leaves, statement.LeafHash(entry[:]))
 	}
 	root := treeRoot(leaves)
-	l := passport.Ledger{Newest: passport.Checkpoint{Note: c.note(n, len(leaves), root)}}
+	l := passport.Ledger{Newest: passport.Checkpoint{Note: c.note(n, len(leaves), root, true)}}
 	var err error
 	l.Signature, err = c.log.SignRoot(originOf(n), at(720)/1000, root)
 	c.must(err)
@@ -128,14 +128,14 @@ func treeRoot(leaves []statement.Hash) statement.Hash {
 	return h[0]
 }
 
-// note is a checkpoint signed by the log key.
-func (w *world) note(ledger uint64, size int, root statement.Hash) []byte {
+// note is a checkpoint signed by the log key, with its cosignatures.
+func (w *world) note(ledger uint64, size int, root statement.Hash, newest bool) []byte {
 	text := log.Checkpoint{Origin: originOf(ledger), Size: uint64(size), Hash: root[:]}.Marshal()
 	v, err := statement.LogVerifier(originOf(ledger), w.log.Key())
 	w.must(err)
 	signed, err := note.Sign(&note.Note{Text: string(text)}, noteSigner{v, w.logKey})
 	w.must(err)
-	return signed
+	return w.cosign(signed, string(text), newest)
 }
 
 // anchored is an older checkpoint that the chain keeps.
@@ -156,7 +156,7 @@ func (w *world) anchorAt(minute int) {
 	if w.o.Forked && len(w.anchors) == 1 {
 		a.root[0] ^= 1
 	}
-	a.checkpoint.Note = w.note(0, a.size, a.root)
+	a.checkpoint.Note = w.note(0, a.size, a.root, false)
 	a.checkpoint.Anchor, a.checkpoint.Proof = w.chain.anchor(a.checkpoint.Note, uint64(10+len(w.anchors)), at(minute))
 	w.anchors = append(w.anchors, a)
 }

@@ -242,7 +242,7 @@ func decimal(n uint64) string {
 // anchor anchors the ledger's first entries. None of them changes afterwards.
 func (l *large) anchor(size, minute int) {
 	a := anchored{size: size, root: treeRoot(l.entries[:size])}
-	a.checkpoint.Note = l.note(0, size, a.root)
+	a.checkpoint.Note = l.note(0, size, a.root, false)
 	a.checkpoint.Anchor, a.checkpoint.Proof = l.chain.anchor(a.checkpoint.Note, uint64(1000+size), at(minute))
 	l.anchors = append(l.anchors, a)
 }
@@ -270,7 +270,7 @@ func (l *large) trail(n int, d *largeDevice, c int, marks []passport.Mark) {
 // ledger is the ledger with every head's anchor.
 func (l *large) ledger() passport.Ledger {
 	root := treeRoot(l.entries)
-	out := passport.Ledger{Newest: passport.Checkpoint{Note: l.note(0, len(l.entries), root)}}
+	out := passport.Ledger{Newest: passport.Checkpoint{Note: l.note(0, len(l.entries), root, true)}}
 	out.Newest.Anchor, out.Newest.Proof = l.chain.anchor(out.Newest.Note, 2_000_000, at(3*legSpacing))
 	var err error
 	out.Signature, err = l.log.SignRoot(originOf(0), at(3*legSpacing)/1000, root)

@@ -72,6 +72,7 @@ type Options struct {
 	Minority      bool      // two of the chain's four validators signed
 	Rotated       *Rotation // the store's device goes on with another key
 	EVM           *EVM      // the newest checkpoint, or with Anchored all, is on an EVM chain
+	Cosigned      *Cosigned // the ledger's checkpoints have cosignatures
 	Rule          string    // a named rule instead of the brand's own
 	Journey       *Journey  // organisations sign events and changes of custody
 

@@ -446,6 +446,9 @@ func (w *world) trust() *passport.Trust {
 	if w.o.Anchored || w.o.EVM != nil {
 		t.Chains = []passport.Chain{w.chain.pinned()}
 	}
+	if w.o.Cosigned != nil {
+		t.Witnesses = w.o.Cosigned.Asks
+	}
 	return t
 }
 

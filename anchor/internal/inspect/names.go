@@ -291,7 +291,8 @@ var (
 // Section 7.
 var (
 	trust = keyed(map[int64]field{1: plain("version"), 2: sub("authorities", list(key)),
-		3: sub("logs", list(sub("log", tuple(plain("origin"), key)))), 4: plain("audience"), 5: sub("chains", list(sub("chain", chain)))})
+		3: sub("logs", list(sub("log", tuple(plain("origin"), key)))), 4: plain("audience"), 5: sub("chains", list(sub("chain", chain))),
+		6: sub("witnesses", keyed(map[int64]field{1: plain("quorum"), 2: sub("named", list(sub("witness", tuple(plain("name"), key)))), 3: plain("devices count")}))})
 	chain = keyed(map[int64]field{1: plain("id"), 2: chainKind, 3: plain("validators"),
 		4: sub("keys", list(sub("", tuple(plain("key"), plain("power"))))), 5: sub("contract", tuple(plain("address"),
 			sub("blocks", list(sub("", tuple(plain("number"), plain("hash")))))))})

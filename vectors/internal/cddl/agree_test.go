@@ -30,6 +30,8 @@ func samples(t *testing.T) []piece {
 			Consistency: []statement.Consistency{{OldSize: 0}, {OldSize: 5, Path: hashes}},
 			Included:    []statement.Included{{Seq: 3, ID: hashes[0], Index: 7, Path: hashes}}})},
 		{"down", dcbor.MustMarshal(statement.PlanDown{Type: statement.DownPlan, Plan: []byte{1}, Identities: [][]byte{{2}}})},
+		{"down", dcbor.MustMarshal(statement.Cosign{Type: statement.DownCosign, Checkpoint: []byte("note"), Consistency: []statement.Consistency{{OldSize: 5, Path: hashes}}})},
+		{"up", dcbor.MustMarshal(statement.Cosigned{Version: 2, Origin: hashes[0], Size: 5, Line: []byte("line")})},
 		{"down", dcbor.MustMarshal(statement.Final{Type: statement.DownFinal, After: after})},
 		{"down", dcbor.MustMarshal(statement.Resend{Type: statement.DownResend, Epoch: 1, From: 2})},
 		{"handover", dcbor.MustMarshal(statement.Handover{Version: 1, Objects: []string{"urn:epc:id:sgtin:1.2.3"}, At: 5, To: "b", Place: "here"})},
@@ -67,7 +69,8 @@ func trust(t *testing.T) []byte {
 		Chains: []passport.Chain{
 			{ID: "c", Kind: passport.Comet, Validators: 1, Keys: []passport.Validator{{Key: [32]byte{1}, Power: 5}}},
 			{ID: "e", Kind: passport.EVM, Contract: &passport.Contract{Blocks: []passport.Block{{Number: 1}}}},
-		}}).Encode()
+		},
+		Witnesses: &passport.Witnesses{Quorum: 2, Named: []passport.Witness{{Name: "w", Key: public}}, Devices: true}}).Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +82,14 @@ var readers = map[string]func([]byte) error{
 	"cose-key":  func(b []byte) error { _, err := statement.ParseKey(b); return err },
 	"statement": func(b []byte) error { _, err := statement.Parse(b); return err },
 	"record":    func(b []byte) error { _, err := statement.ParseRecord(b); return err },
-	"up":        func(b []byte) error { _, err := statement.ParseUp(b); return err },
+	"up": func(b []byte) error {
+		if statement.IsCosigned(b) {
+			_, err := statement.ParseCosigned(b)
+			return err
+		}
+		_, err := statement.ParseUp(b)
+		return err
+	},
 	"down":      func(b []byte) error { _, err := statement.ParseDown(b); return err },
 	"receipt":   func(b []byte) error { _, err := statement.ParseReceipt(b); return err },
 	"start-of":  func(b []byte) error { _, err := trace.ParseStart(b); return err },
@@ -193,7 +203,7 @@ func TestAgreement(t *testing.T) {
 	good := map[string][][]byte{}
 	add := func(p piece) {
 		same := func(b []byte) bool { return len(b) == len(p.data) } // most likely
-		enough := 4
+		enough := 5
 		if p.rule == "trust" || raced { // the points of a trust file's keys take long to check
 			enough = 1
 		}

@@ -18,7 +18,7 @@ const maxSignatures = 100;
 
 // A key name has neither "+" nor a space as Unicode sees it; \s of JavaScript
 // differs from that by U+0085 and U+FEFF.
-const validName = (name: string): boolean => /^(?:[^\s\x85+]|\ufeff)+$/.test(name);
+export const validName = (name: string): boolean => /^(?:[^\s\x85+]|\ufeff)+$/.test(name);
 
 /** The first line of a note: the ledger it claims to be of; "" when it is no text. */
 export function originOf(note: Uint8Array): string {

@@ -6,7 +6,7 @@ import { decode, list, type Read } from "./cbor.ts";
 import { encodeDigest, leafDigest, type Digest, type Spec } from "./digest.ts";
 import { parseKey } from "./key.ts";
 import { openCheckpoint } from "./note.ts";
-import { parseTrust } from "./passport/format.ts";
+import { parseTrust } from "./passport/trust.ts";
 import { Refusal } from "./passport/verdict.ts";
 import { verify } from "./passport/verify.ts";
 import { readPayload, type Kind } from "./payload.ts";

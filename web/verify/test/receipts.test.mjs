@@ -10,7 +10,7 @@ import * as cose from "@transmute/cose";
 import { build } from "esbuild";
 import { load, vectors } from "../testkit/engine.mjs";
 
-const m = await load("bytes.ts", "key.ts", "note.ts", "passport/format.ts", "tree.ts", "vectors.ts");
+const m = await load("bytes.ts", "key.ts", "note.ts", "passport/format.ts", "passport/trust.ts", "tree.ts", "vectors.ts");
 const { Unprotected, VerifiableDataProofTypes, VerifiableDataStructure } = cose;
 const inclusion = VerifiableDataProofTypes["RFC9162-Inclusion-Proof"];
 const own = (b) => Uint8Array.from(b); // the libraries tell their own kinds of bytes apart

@@ -6,7 +6,8 @@ import { gzipSync } from "node:zlib";
 import { bare, dist } from "../testkit/engine.mjs";
 
 // Bytes, minified, and with gzip. The slim one has Ed25519 and CometBFT only: of
-// P-256 keys, contracts and journeys it says Unsupported, which is neither yes nor no.
+// P-256 keys, contracts, journeys and witnesses it says Unsupported, which is neither
+// yes nor no.
 for (const [name, plain, packed] of [
   ["verify-slim.js", 30 * 1024, 15_000],
   ["verify.js", 70 * 1024, 32_000],

@@ -25,7 +25,7 @@ for (const [name, flags, ...args] of [
     assert.deepEqual(wrong, []);
     const least = args[1].startsWith("verify") ? 130 : 250;
     assert.ok(cases >= least, `${cases} cases, want at least ${least}`);
-    // ES256, anchors on EVM chains, and journeys.
+    // ES256, anchors on EVM chains, journeys and witnesses.
     if (args[1] !== "verify-slim.js") assert.equal(unsupported, 0);
     const total = Object.values(ms).reduce((n, s) => n + s.ms, 0);
     t.diagnostic(

@@ -7,8 +7,9 @@ import type { Checkpoint as Opened } from "../note.ts";
 import type { Statement } from "../statement.ts";
 import type { Keyring } from "./keyring.ts";
 import type { Revoked } from "./ledgers.ts";
-import type { Evidence, Passport, Trust } from "./format.ts";
+import type { Evidence, Passport } from "./format.ts";
 import type { History } from "#journey";
+import type { Trust } from "./trust.ts";
 import type { AnchorFacts, Bound, Code, Device, Product, Verdict } from "./verdict.ts";
 
 export interface Check {

@@ -1,5 +1,5 @@
-// The passport and the trust file: their form, before anything is verified.
-// Each schema is the CDDL of docs/wire-format.md section 7.
+// The passport and what a trust file says of chains: their form, before anything
+// is verified. Each schema is the CDDL of docs/wire-format.md section 7.
 
 import {
   anyText,
@@ -24,7 +24,6 @@ import {
   type Read,
 } from "../cbor.ts";
 import { need, unsupported } from "../fail.ts";
-import { readKey } from "../key.ts";
 import { label } from "../names.ts";
 import { readNode } from "../trace.ts";
 import { comet, evm } from "./kinds.ts";
@@ -115,13 +114,13 @@ export function parsePassport(data: Uint8Array, max: number): Passport {
 
 // A Node Buffer or an array of another realm is none for the libraries, and the
 // caller may write to his.
-function own(data: Uint8Array): Uint8Array {
+export function own(data: Uint8Array): Uint8Array {
   return new Uint8Array(data);
 }
 
 /** A chain that anchors count on. */
 export type Chain = Of<typeof readChain>;
-const readChain = checked(
+export const readChain = checked(
   struct({
     id: label,
     kind,
@@ -134,21 +133,3 @@ const readChain = checked(
     need(!contract || kind === evm, "contract on a chain of another kind");
   },
 );
-
-/** What a verifier pins; it comes from elsewhere than the passport. */
-export type Trust = Of<typeof readTrust>;
-const readTrust = checked(
-  struct({
-    version: between(1, 2),
-    authorities: list(readKey, 1, 16),
-    logs: list(tuple({ origin: anyText, key: readKey }), 1, 64),
-    audience: anyText,
-    chains: list(readChain, 0, 16),
-  }),
-  (t) => need((t.version === 2) === t.chains.some((c) => c.contract), "trust file of another version than its chains"),
-);
-
-/** Decodes a trust file. */
-export function parseTrust(data: Uint8Array): Trust {
-  return decode(own(data), readTrust);
-}

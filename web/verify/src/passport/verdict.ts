@@ -23,7 +23,8 @@ export type Code =
   | "item"
   | "expired"
   | "revoked"
-  | "event";
+  | "event"
+  | "cosignature";
 
 /** A passport that does not stand. */
 export class Refusal extends Error {
@@ -56,6 +57,7 @@ export interface Verdict {
   ledgers: { origin: string; size: number }[];
   anchors: AnchorFacts[];
   devices: Device[];
+  witnesses?: WitnessFacts; // absent: the trust file asks for none
   key_status?: { at: number; age_ms: number }; // the newest shown; its age when verified
 }
 
@@ -150,6 +152,31 @@ export interface AnchorFacts {
   pinned: boolean; // the trust file names the chain
   validators: number; // as the trust file says
   checked: boolean; // by the chain's evidence, offline; else the passport's word
+}
+
+/** Who cosigned the ledgers' checkpoints, as the trust file asks. */
+export interface WitnessFacts {
+  quorum: number;
+  devices: boolean; // the organisation's own devices count
+  ledgers: WitnessedLedger[];
+}
+
+/** A ledger's newest checkpoint and how far a quorum vouches for the ledger. */
+export interface WitnessedLedger {
+  origin: string;
+  size: number;
+  reach: number; // the largest size shown that a quorum cosigned, 0: none
+  cosigned: WitnessedBy[]; // distinct witnesses of the newest, in the note's order
+}
+
+/** One witness of a checkpoint. */
+export interface WitnessedBy {
+  name: string;
+  key: string;
+  time: number; // ms, as the witness says
+  device: boolean;
+  label: string; // of a device: its name, or its subject
+  simulated: boolean;
 }
 
 /** Who measured. */

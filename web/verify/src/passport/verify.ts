@@ -4,14 +4,16 @@
 
 import { Unsupported } from "../fail.ts";
 import type { Check } from "./check.ts";
-import { maxAudit, maxSize, parsePassport, type Passport, type Trust } from "./format.ts";
+import { maxAudit, maxSize, parsePassport, type Passport } from "./format.ts";
 import { keyring } from "./keyring.ts";
 import { checkpoints, places, statements, validity } from "./ledgers.ts";
 import { brackets, legs, records } from "./legs.ts";
 import { judge } from "./rules.ts";
 import { trails } from "./trails.ts";
 import { journey } from "#journey";
+import type { Trust } from "./trust.ts";
 import { refuse, Refusal, type Verdict } from "./verdict.ts";
+import { cosignatures } from "#witness";
 
 /**
  * Checks a passport and recomputes its verdict. It is pure: at (Unix ms) is only
@@ -24,7 +26,7 @@ export function verify(data: Uint8Array, trust: Trust, at: number, audit = false
   try {
     c = begin(parsePassport(data, audit ? maxAudit : maxSize), trust, at);
     if (journey && c.passport.version > 1) c.history = journey.begin(c.passport.item);
-    for (const step of [checkpoints, places, statements, validity, records, legs]) step(c);
+    for (const step of [checkpoints, places, statements, validity, cosignatures, records, legs]) step(c);
     const spans = trails(c);
     if (journey && c.history) journey.made(c, c.history, (input) => verify(input, trust, at, true));
     brackets(c);

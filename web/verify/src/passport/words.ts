@@ -242,4 +242,5 @@ const refusals: Record<Code, [zh: string, en: string]> = {
     "装箱、取出等登记互相不符，或不属于这件商品。",
     "Records of packing, unpacking or the like do not fit each other, or are not of this item.",
   ],
+  cosignature: ["账本上有见证人的联署不成立。", "A witness's cosignature on the ledger's head does not hold."],
 };
