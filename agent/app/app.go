@@ -21,6 +21,7 @@ import (
 	"trailmark/agent/internal/sensor"
 	"trailmark/agent/internal/station"
 	"trailmark/agent/internal/uplink"
+	"trailmark/agent/internal/witness"
 	"trailmark/internal/device"
 	"trailmark/statement"
 )
@@ -136,17 +137,25 @@ func (a *agent) serve(ctx context.Context, t *tenure) error {
 		return err
 	}
 	a.reporter.serves(t)
+	parts := station.Parts{
+		Sealer: &device.Sealer{Signer: signer, Issuer: e.Identity.Subject, Audience: e.Audience},
+		Outbox: t.box, Clock: a.clk, Uplink: up, Probes: a.probes, Readers: a.readers, Panel: a.hw.Panel,
+		Plans: plans(c.Dir, e, log), Log: log, Opening: t.opening, Before: t.before, Ready: t.ready.Load,
+		SavePlan: func(message []byte) error { return writeFile(filepath.Join(c.Dir, planName), message) },
+		Report:   a.reporter.hear,
+		Beat:     a.pulse.beat,
+	}
+	// Without it the device measures all the same, and is no witness. The next key
+	// goes on with it: the history that a device follows is one through all its keys.
+	if memory, err := witness.Open(c.Dir); err != nil {
+		log.Error("what this device cosigned is not known: it cosigns nothing", slog.Any("err", err))
+	} else {
+		defer memory.Close()
+		parts.Witness = memory
+	}
 	st, err := station.New(station.Config{Key: kid, Epoch: e.Identity.Epoch, Audience: e.Audience, Authority: e.Authority,
 		Origin: e.Origin, LogKey: e.LogKey, Every: time.Duration(c.Every), SealEvery: time.Duration(c.Seal),
-		Antennas: antennas(c.File), Portals: portals(c.File)},
-		station.Parts{
-			Sealer: &device.Sealer{Signer: signer, Issuer: e.Identity.Subject, Audience: e.Audience},
-			Outbox: t.box, Clock: a.clk, Uplink: up, Probes: a.probes, Readers: a.readers, Panel: a.hw.Panel,
-			Plans: plans(c.Dir, e, log), Log: log, Opening: t.opening, Before: t.before, Ready: t.ready.Load,
-			SavePlan: func(message []byte) error { return writeFile(filepath.Join(c.Dir, planName), message) },
-			Report:   a.reporter.hear,
-			Beat:     a.pulse.beat,
-		})
+		Antennas: antennas(c.File), Portals: portals(c.File)}, parts)
 	if err != nil {
 		return err
 	}

@@ -373,6 +373,7 @@ func (x *examination) receipts() {
 	default:
 		x.Add("receipts", doctor.OK, line, doctor.Words{})
 	}
+	x.witness(s.Status)
 	line = doctor.Both("frames take %s of %s, %d lost", "数据占用 %s / %s,丢失 %d 帧", mega(s.CardBytes), mega(s.Budget), s.LostFrames)
 	switch {
 	case s.CardFull:
@@ -383,5 +384,19 @@ func (x *examination) receipts() {
 		x.Add("card", doctor.Warn, line, doctor.Both("the budget is nearly used up: bring the network back, or raise card", "额度将用尽:请恢复网络或增大 card"))
 	default:
 		x.Add("card", doctor.OK, line, doctor.Words{})
+	}
+}
+
+// witness says whether the device cosigns, and shows a ledger that contradicted
+// itself.
+func (x *examination) witness(s station.Status) {
+	switch {
+	case s.Accused != "":
+		x.Add("witness", doctor.Fail, doctor.Both("the ledger contradicts itself: two heads in %s", "账本自相矛盾:两个账本头见 %s", filepath.Join(x.c.Dir, s.Accused)),
+			doctor.Both("give the file to whoever audits the operator, and keep the card", "请把该文件交给审计方,并保留存储卡"))
+	case s.NoWitness != "":
+		x.Add("witness", doctor.Skip, doctor.Both("checks the ledger's heads and cosigns none: %s", "核对账本头,但不联署:%s", s.NoWitness), doctor.Words{})
+	default:
+		x.Add("witness", doctor.OK, doctor.Both("cosigns the ledger's heads, up to %d entries so far", "联署账本头,已至 %d 条", s.Cosigned), doctor.Words{})
 	}
 }

@@ -214,6 +214,7 @@ func Status(dir string, w io.Writer) error {
 	row("without receipt", "%d frames", s.Next-min(s.Receipted, s.Next))
 	row("last receipt", "%s", ago(now, s.ReceiptAt))
 	row("checkpoint", "%s", checkpoint)
+	row("witness", "%s", witnessing(s.Status))
 	row("plan", "%s", plan)
 	row("limits passed", "%d", s.Beyond)
 	row("card", "%s of %s", mega(s.CardBytes), mega(s.Budget))
@@ -235,7 +236,21 @@ func Status(dir string, w io.Writer) error {
 	if s.Alarm {
 		row("ALARM", "someone else signed under this device's numbers")
 	}
+	if s.Accused != "" {
+		row("ALARM", "the ledger contradicts itself, evidence in %s", filepath.Join(dir, s.Accused))
+	}
 	return t.Flush()
+}
+
+// witnessing says whether the device cosigns the ledger's checkpoints.
+func witnessing(s station.Status) string {
+	switch {
+	case s.NoWitness != "":
+		return "verifies and does not cosign: " + s.NoWitness
+	case s.Cosigned == 0:
+		return "cosigns, none yet"
+	}
+	return fmt.Sprintf("cosigned up to %d entries", s.Cosigned)
 }
 
 // said is a probe's last answer. A fault is never a number.

@@ -99,6 +99,8 @@ func (p Page) Text() string {
 		m.one("trailmark_agent_frames_lost_total", "counter", "Frames that the card lost.", float64(st.LostFrames))
 		m.one("trailmark_agent_card_full", "gauge", "1 while the card takes no frame.", truth(st.CardFull))
 		m.one("trailmark_agent_fork_alarm", "gauge", "1 once someone else signed under this device's numbers.", truth(st.Alarm))
+		m.one("trailmark_agent_ledger_contradicted", "gauge", "1 once the ledger signed two heads that contradict each other.", truth(st.Accused != ""))
+		m.one("trailmark_agent_cosigned_size", "gauge", "Entries of the newest checkpoint that this device cosigned.", float64(st.Cosigned))
 		m.one("trailmark_agent_connected", "gauge", "1 while the broker is connected.", truth(st.Connected))
 		m.one("trailmark_agent_connections_total", "counter", "Connections made to the broker.", float64(s.Connections))
 	}

@@ -70,6 +70,8 @@ func (s *Station) down(ctx context.Context, data []byte) {
 		s.pump(ctx)
 	case *statement.PlanDown:
 		err = s.takePlan(m, data)
+	case *statement.Cosign:
+		err = s.cosign(ctx, m)
 	case *statement.Final:
 		err = s.final(m)
 	case *statement.Resend:
@@ -82,8 +84,8 @@ func (s *Station) down(ctx context.Context, data []byte) {
 
 func (s *Station) refused(what string, err error) {
 	level := slog.LevelWarn
-	if errors.Is(err, errFinal) {
-		level = slog.LevelDebug // a block of a checkpoint that crossed a newer one on the way: no harm, the next one comes
+	if errors.Is(err, errFinal) || errors.Is(err, errOvertaken) || errors.Is(err, errTooSoon) {
+		level = slog.LevelDebug // a message that crossed a newer one on the way: no harm, the next one comes
 	}
 	s.log.Log(context.Background(), level, "gateway's message refused", slog.String("kind", what), slog.Any("err", err))
 }
@@ -99,17 +101,24 @@ func (s *Station) origin() string {
 	return s.c.Origin
 }
 
+// ledgerOf is the ledger that a checkpoint may be of: the one verified last, the one
+// that takes its place, or one that was before it.
+func (s *Station) ledgerOf(note []byte) (origin string, earlier bool) {
+	origin = s.origin()
+	if named := statement.NoteOrigin(note); statement.Successor(origin, named) {
+		return named, false
+	} else if statement.Successor(named, origin) {
+		return named, true
+	}
+	return origin, false
+}
+
 // receipts verifies a checkpoint and the receipts under it, and lets go of what
 // they cover without a hole. A ledger of a later half-year under the same key may
 // take the present one's place; none of an earlier one ever does, but frames that it
 // holds count.
 func (s *Station) receipts(r *statement.Receipts) error {
-	origin, earlier := s.origin(), false
-	if named := statement.NoteOrigin(r.Checkpoint); statement.Successor(origin, named) {
-		origin = named
-	} else if statement.Successor(named, origin) {
-		origin, earlier = named, true
-	}
+	origin, earlier := s.ledgerOf(r.Checkpoint)
 	cp, err := statement.OpenCheckpoint(r.Checkpoint, origin, s.c.LogKey)
 	if err != nil {
 		return err
@@ -170,10 +179,12 @@ func namedBy(r device.Record, cp statement.Checkpoint, proofs []statement.Consis
 	return fmt.Errorf("checkpoint of %d entries, the frame names %d: %w", cp.Size, size, errNoProof)
 }
 
+func originOf(line string) statement.Hash { return sha256.Sum256([]byte(line)) }
+
 // extend checks that the ledger of a signed checkpoint is the one verified last,
 // grown.
 func (s *Station) extend(cp statement.Checkpoint, proofs []statement.Consistency) error {
-	origin := statement.Hash(sha256.Sum256([]byte(cp.Origin)))
+	origin := originOf(cp.Origin)
 	last := s.st.Checked
 	if last.Origin != origin {
 		if last.Size > 0 {
@@ -186,7 +197,7 @@ func (s *Station) extend(cp statement.Checkpoint, proofs []statement.Consistency
 	}
 	if cp.Size == last.Size && cp.Size > 0 {
 		err := fmt.Errorf("%w: %d entries give %.8s… and %.8s…", errTwoLedgers, cp.Size, last.Root, cp.Root)
-		s.tamper(err.Error(), nil)
+		s.contradicted(cp, last, nil, err.Error())
 		return err
 	}
 	if cp.Size < last.Size || cp.Size == 0 {
@@ -197,9 +208,11 @@ func (s *Station) extend(cp statement.Checkpoint, proofs []statement.Consistency
 			continue
 		}
 		if err := statement.VerifyConsistency(last.Size, cp.Size, last.Root, cp.Root, p.Path); err != nil {
+			s.contradicted(cp, last, p.Path, fmt.Sprintf("ledger of %d entries and root %.8s… does not extend the one of %d that was verified", cp.Size, cp.Root, last.Size))
 			return fmt.Errorf("checkpoint of %d entries does not extend the one of %d: %w", cp.Size, last.Size, err)
 		}
 		s.st.Checked, s.changed = device.Checkpoint{Origin: origin, Size: cp.Size, Root: cp.Root}, true
+		s.checkedNote = cp.Bare()
 		s.roots.add(s.st.Checked)
 		return nil
 	}

@@ -27,6 +27,7 @@ import (
 	"trailmark/agent/internal/panel"
 	"trailmark/agent/internal/rfid"
 	"trailmark/agent/internal/sensor"
+	"trailmark/agent/internal/witness"
 	"trailmark/internal/dcbor"
 	"trailmark/internal/device"
 	"trailmark/statement"
@@ -323,9 +324,11 @@ type rig struct {
 	ready     func() bool
 	plans     []*device.Plan
 	opt       outbox.Options
+	forgetful bool // it has no memory of what it cosigned
 	log       io.Writer
 
 	box    *outbox.Log
+	memory *witness.Memory
 	st     *Station
 	saved  [][]byte
 	status Status // of the last report; belongs to the running station, see said
@@ -366,7 +369,14 @@ func (r *rig) open() error {
 	if r.box, err = outbox.Open(r.dir, r.opt); err != nil {
 		r.t.Fatal(err)
 	}
-	r.st, err = New(r.c, Parts{Sealer: r.sealer, Outbox: r.box, Clock: r.clock, Uplink: r.up, Probes: r.probes, Readers: r.readers, Panel: r.panel, Opening: r.opening, Before: r.before, Ready: r.ready,
+	if r.memory, err = witness.Open(r.dir); err != nil {
+		r.t.Fatal(err)
+	}
+	var memory Witness = r.memory
+	if r.forgetful {
+		memory = nil
+	}
+	r.st, err = New(r.c, Parts{Witness: memory, Sealer: r.sealer, Outbox: r.box, Clock: r.clock, Uplink: r.up, Probes: r.probes, Readers: r.readers, Panel: r.panel, Opening: r.opening, Before: r.before, Ready: r.ready,
 		Plans: r.plans, SavePlan: func(b []byte) error { r.saved = append(r.saved, b); return nil },
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Report: func(s Status) { r.status = s }})
 	if err != nil {

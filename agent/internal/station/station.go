@@ -79,8 +79,8 @@ type Config struct {
 	Portals  []Portal
 }
 
-// Parts are what a Station is made of. Panel, Plans, Opening, Before, Ready, Log,
-// Report and Beat may be nil.
+// Parts are what a Station is made of. Panel, Witness, Plans, Opening, Before, Ready,
+// Log, Report and Beat may be nil.
 type Parts struct {
 	Sealer  *device.Sealer
 	Outbox  *outbox.Log
@@ -89,6 +89,7 @@ type Parts struct {
 	Probes  []sensor.Probe
 	Readers []Reader
 	Panel   Panel
+	Witness Witness        // nil: the device checks checkpoints and cosigns none
 	Plans   []*device.Plan // verified ones to choose from at the start
 	// Opening is needed for an outbox that holds no frame of an epoch above 0 yet:
 	// see HandOver.
@@ -119,9 +120,12 @@ type Status struct {
 	HandedOver bool   `json:"handed_over"`     // the last frame of the epoch is on the card
 	Beyond     int    `json:"beyond"`          // limits that are passed
 	CardFull   bool   `json:"card_full"`
-	LostFrames uint64 `json:"lost_frames"` // damaged on the card
-	Planned    bool   `json:"planned"`     // a plan is in force
-	PlanSeq    uint64 `json:"plan_seq"`    // its number
+	LostFrames uint64 `json:"lost_frames"`          // damaged on the card
+	Planned    bool   `json:"planned"`              // a plan is in force
+	PlanSeq    uint64 `json:"plan_seq"`             // its number
+	Cosigned   uint64 `json:"cosigned_size"`        // of the newest checkpoint that it cosigned; 0: none
+	NoWitness  string `json:"no_witness,omitempty"` // why it cosigns none
+	Accused    string `json:"evidence,omitempty"`   // file with two heads of the ledger that contradict each other
 }
 
 // Station is one device. Run is called once.
@@ -153,6 +157,9 @@ type Station struct {
 	raised   uint64         // alarms of all kinds so far, for the panel
 	urgent   bool           // what is pending is sealed at once
 	handing  statement.Hash // key that the next frame hands over to
+
+	checkedNote []byte   // of st.Checked, if at hand
+	cosigned    cosigned // the newest
 }
 
 // unsaved is a frame that must be kept before any other is sealed.
@@ -198,6 +205,7 @@ func New(c Config, p Parts) (*Station, error) {
 	}
 	s.window.start(s.st.Receipted, c.Stall)
 	s.roots.add(s.st.Checked)
+	s.recall()
 	now := p.Clock.Now()
 	if p.Before != nil {
 		s.inherit(p.Before)
@@ -441,7 +449,14 @@ func (s *Station) report() {
 	}
 	s.p.Report(Status{Epoch: s.st.Epoch, Next: s.st.Next, Receipted: s.st.Receipted, Connected: s.window.online,
 		Size: s.st.Checked.Size, Root: s.st.Checked.Root.String(), Alarm: s.st.Alarm, HandedOver: !s.st.Successor.IsZero(), Beyond: len(s.alarms), CardFull: s.unsaved != nil, LostFrames: lost,
-		Planned: s.plan != nil, PlanSeq: s.st.PlanSeq})
+		Planned: s.plan != nil, PlanSeq: s.st.PlanSeq, Cosigned: s.cosigned.head.Size, NoWitness: s.noWitness(), Accused: s.accused()})
+}
+
+func (s *Station) accused() string {
+	if s.p.Witness == nil {
+		return ""
+	}
+	return s.p.Witness.Accused()
 }
 
 // post hands f to Run's goroutine; false: there is none any more.

@@ -327,6 +327,32 @@ func (m *member) again(f *fleet, before time.Time, most int) {
 	}
 }
 
+// cosign answers as a witness. A light device forgets what it cosigned when it is
+// started anew: it is good for load, not for trust.
+func (m *member) cosign(f *fleet, d *statement.Cosign) error {
+	cp, err := f.notes.get(d.Checkpoint)
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	m.mu.Lock()
+	l := m.link
+	err = m.extend(cp, d.Consistency)
+	newest := m.state.Checked
+	m.mu.Unlock()
+	if err != nil || l == nil || newest.Size != cp.Size || newest.Root != cp.Root {
+		return err
+	}
+	line, err := m.sealer.Signer.Cosign(cp, time.Now().Unix())
+	if err != nil {
+		return err
+	}
+	msg, err := statement.EncodeCosigned(newest.Origin, newest.Size, line)
+	if err != nil {
+		return err
+	}
+	return l.publish(statement.TopicUp(f.site.tenant, m.kid), msg)
+}
+
 // Reasons why a message from the gateway has no effect.
 var (
 	errNoProof = errors.New("checkpoint: no proof from the one that was verified last")
@@ -357,6 +383,8 @@ func (m *member) down(f *fleet, data []byte) error {
 			errs = append(errs, m.included(f, cp, i))
 		}
 		return errors.Join(errs...)
+	case *statement.Cosign:
+		return m.cosign(f, d)
 	case *statement.PlanDown:
 		p, err := f.plans.get(data)
 		if err != nil {
