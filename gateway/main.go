@@ -102,6 +102,7 @@ func initialise(args, environ []string, stdout io.Writer) error {
 	f.StringVar(&o.Domain, "domain", o.Domain, "`domain` of the ledger's name and of Digital Links")
 	f.StringVar(&o.Site, "site", o.Site, "`names` of the site")
 	f.StringVar(&o.Brand, "brand", o.Brand, "`names` of the brand")
+	f.IntVar(&o.WitnessQuorum, "witness-quorum", o.WitnessQuorum, "how many of the organisation's devices must have cosigned a ledger head, by the trust file, for a split view to be excluded; 0: the trust file asks for none")
 	simulated := f.Bool("simulated", false, "also make an authority for simulated devices, which the trust file then takes; not for production")
 	if err := command.Parse(f, args, environ, prefix, "gateway init makes an organisation.\n\nExample:\n\n  gateway init --dir data --tenant acme --env production --domain trace.acme.example\n", stdout); err != nil {
 		return err
@@ -150,6 +151,7 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	f.Func("chain-passphrase", "`file` whose first line opens the keystore file; once for all chains or once for each", list(&c.Chains.Passphrases))
 	f.DurationVar(&c.Chains.Every, "chain-every", c.Chains.Every, "how often the ledger's head is put on each --chain")
 	f.StringVar(&c.Chains.Prefer, "passport-chain", "", "anchor passports on this chain alone, `eip155:1` say (default: the embedded one, older anchors of the others beside it)")
+	f.IntVar(&c.Witnesses, "witnesses", c.Witnesses, "at most how many `devices` are asked to cosign the head before it is put on the chain; 0: none")
 	f.DurationVar(&c.CheckpointEvery, "checkpoint-every", c.CheckpointEvery, "how often the ledger signs its head")
 	f.DurationVar(&c.Travel, "travel", c.Travel, "the least time that goods need between two sites: less is told as a copy or a diversion")
 	f.Func("shop", "`id` of a zone that shoppers come to, once for each: elsewhere an item that is looked up is told as diverted", list(&c.Shops))

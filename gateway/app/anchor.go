@@ -177,6 +177,7 @@ func (g *gateway) nextRunner(ctx context.Context, ended func()) (shard.Book, err
 			}
 			return b.Checkpoint(ctx)
 		},
+		Cosign: func(ctx context.Context, note []byte) []byte { return g.witnesses.Collect(ctx, b.Origin(), note) },
 		Record: func(ctx context.Context, a anchoring.Anchor) error {
 			if err := g.record(ctx, a); err != nil {
 				return err

@@ -31,6 +31,7 @@ import (
 	"trailmark/gateway/internal/sequence"
 	"trailmark/gateway/internal/shard"
 	"trailmark/gateway/internal/store"
+	"trailmark/gateway/internal/witness"
 	"trailmark/internal/chain/comet"
 	"trailmark/internal/dcbor"
 	"trailmark/passport"
@@ -49,6 +50,7 @@ type Config struct {
 	AnchorEvery     time.Duration
 	CheckpointEvery time.Duration
 	Chains          ChainsConfig
+	Witnesses       int              // devices that are asked to cosign a checkpoint before it is anchored
 	Now             func() time.Time // by which half-years end; nil: time.Now
 	Metrics         string           // loopback address:port of the figures for Prometheus, "": none
 	OTLP            string           // URL of an OpenTelemetry collector, "": none
@@ -61,7 +63,7 @@ type Config struct {
 
 // Default works bare, on loopback.
 func Default() Config {
-	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second,
+	return Config{Dir: "data", HTTP: "127.0.0.1:8080", EST: "127.0.0.1:8443", MQTT: "127.0.0.1:8883", AnchorEvery: time.Minute, CheckpointEvery: time.Second, Witnesses: 8,
 		Chains: ChainsConfig{Every: 10 * time.Minute}, Travel: 10 * time.Minute, Scans: 3}
 }
 
@@ -84,31 +86,32 @@ type Ready struct {
 // gateway is everything that runs; each part is safe for concurrent use or owned
 // by one goroutine of Run.
 type gateway struct {
-	conf     Config
-	org      enrol.Organisation
-	log      *slog.Logger
-	keys     *enrol.Keys
-	ca       *enrol.CA
-	logKey   statement.Key
-	trust    *passport.Trust
-	store    *store.Store
-	shelf    *shard.Shelf
-	signer   crypto.Signer // the log key
-	node     *comet.Node
-	chain    anchoring.Chain
-	runner   atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
-	others   []*otherChain                    // set before Run starts anything
-	broker   *broker.Broker
-	ingest   *ingest.Ingest
-	seq      *sequence.Sequencer
-	office   *enrol.Office
-	journey  *journey.Composer
-	products *product.Catalogue
-	alarms   alarmBook
-	private  bool // only users of this machine can reach the pages
-	watch    *diversion.Watch
-	events   *epcis.Repository
-	started  time.Time
+	conf      Config
+	org       enrol.Organisation
+	log       *slog.Logger
+	keys      *enrol.Keys
+	ca        *enrol.CA
+	logKey    statement.Key
+	trust     *passport.Trust
+	store     *store.Store
+	shelf     *shard.Shelf
+	signer    crypto.Signer // the log key
+	node      *comet.Node
+	chain     anchoring.Chain
+	runner    atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
+	others    []*otherChain                    // set before Run starts anything
+	broker    *broker.Broker
+	ingest    *ingest.Ingest
+	seq       *sequence.Sequencer
+	office    *enrol.Office
+	journey   *journey.Composer
+	products  *product.Catalogue
+	witnesses *witness.Collector
+	alarms    alarmBook
+	private   bool // only users of this machine can reach the pages
+	watch     *diversion.Watch
+	events    *epcis.Repository
+	started   time.Time
 
 	listening net.Listener // of the pages
 	observer  observer
@@ -260,6 +263,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 	if g.store, err = store.Open(ctx, own); err != nil {
 		return err
 	}
+	g.witnesses = witness.New(witness.Options{Store: g.store, Fleet: fleet{g}, LogKey: g.logKey, Most: g.conf.Witnesses, Log: g.log})
 	if err := g.startChain(ctx, own); err != nil {
 		return err
 	}
@@ -313,7 +317,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	g.products = product.NewCatalogue(g.store)
-	g.journey = journey.New(g.store, g.shelf, receipts, witness{g.node, &g.trust.Chains[0]}, g.log)
+	g.journey = journey.New(g.store, g.shelf, receipts, prover{g.node, &g.trust.Chains[0]}, g.log)
 	g.journey.Products = g.products
 	if _, err := g.nextRunner(ctx, nil); err != nil {
 		return err
@@ -336,7 +340,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 // shelfOptions are what the ledgers are opened with.
 func (g *gateway) shelfOptions(own string) shard.Options {
 	return shard.Options{Dir: own, Store: g.store, Signer: g.signer, Origin: g.org.Origin, Now: g.conf.Now,
-		CheckpointInterval: g.conf.CheckpointEvery, Guard: g.guard, Log: g.log}
+		CheckpointInterval: g.conf.CheckpointEvery, Guard: g.guard, Cosigned: g.cosignatures, Log: g.log}
 }
 
 func (g *gateway) close() {
@@ -455,13 +459,26 @@ func (g *gateway) consume(ctx context.Context) error {
 
 func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
 	arrived := time.Now()
-	in := make([]ingest.Message, len(ms))
-	for i, m := range ms {
+	in := make([]ingest.Message, 0, len(ms))
+	frames := make([]broker.Message, 0, len(ms))
+	for _, m := range ms {
 		kid, err := parseKid(m.Kid)
 		if err != nil {
 			return err // the broker lets nobody else in
 		}
-		in[i] = ingest.Message{KeyID: kid, Data: m.Data}
+		if !statement.IsCosigned(m.Data) {
+			in, frames = append(in, ingest.Message{KeyID: kid, Data: m.Data}), append(frames, m)
+			continue
+		}
+		if err := g.cosigned(ctx, kid, m.Data); err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		if err := m.Ack(); err != nil {
+			g.log.Warn("message not acknowledged; it will come again", "err", err)
+		}
+	}
+	if len(in) == 0 {
+		return nil
 	}
 	out, err := g.ingest.Handle(ctx, in)
 	if err != nil {
@@ -473,7 +490,7 @@ func (g *gateway) handle(ctx context.Context, ms []broker.Message) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("store: %w", err)
 	}
-	for i, m := range ms {
+	for i, m := range frames {
 		if err := m.Ack(); err != nil {
 			g.log.Warn("message not acknowledged; it will come again", "err", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -192,6 +193,7 @@ func (g *gateway) nextOther(ctx context.Context, o *otherChain, ended func()) (s
 			}
 			return b.Checkpoint(ctx)
 		},
+		Cosign: func(ctx context.Context, note []byte) []byte { return g.witnesses.Collect(ctx, b.Origin(), note) },
 		Record: func(ctx context.Context, a anchoring.Anchor) error {
 			if err := g.recordOther(ctx, o, b, a); err != nil {
 				return err
@@ -268,7 +270,11 @@ func (g *gateway) recordOther(ctx context.Context, o *otherChain, b shard.Book, 
 			g.log.Warn("chain has an anchor whose signed checkpoint is not at hand; passports show the next one", "chain", o.name, "size", a.Size)
 			return nil
 		}
-		e.Note = note
+		lines, err := g.witnesses.Lines(ctx, c.Origin, c.Size, c.Root)
+		if err != nil {
+			return err
+		}
+		e.Note = append(slices.Clip(note), lines...)
 	} else if err != nil {
 		return err
 	}
@@ -305,8 +311,11 @@ func (g *gateway) proveOther(ctx context.Context, o *otherChain, a anchoring.Anc
 }
 
 // tellFinal tells every device of an anchored checkpoint and its block, which its
-// next frames name.
+// next frames name. They are not told who cosigned it.
 func (g *gateway) tellFinal(note []byte, a anchoring.Anchor) {
+	if cp, err := statement.OpenCheckpoint(note, a.Origin, g.logKey); err == nil {
+		note = cp.Bare()
+	}
 	g.seq.Anchored(a.Origin, note, a.Size, dcbor.MustMarshal(statement.Final{Type: statement.DownFinal, After: statement.After{Origin: sha256.Sum256([]byte(a.Origin)),
 		Size: a.Size, Root: a.Root, ChainID: a.ChainID, Height: uint64(a.Height), BlockHash: a.BlockHash}}))
 }

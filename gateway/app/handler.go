@@ -131,6 +131,7 @@ func (g *gateway) count(ctx context.Context) (f figures, err error) {
 		f.Holes[i] = hole{h.KeyID.String(), h.Epoch, h.From, h.To, h.Waiting}
 	}
 	f.Counters = g.ingest.Counters.Snapshot()
+	f.Counters["cosigned"], f.Counters["cosignature_refused"] = g.witnesses.Counts()
 	for _, a := range g.chainStatus(f.Origin, f.LedgerSize, f.Readings) {
 		open := 0
 		for _, alarm := range a.Alarms {

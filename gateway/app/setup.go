@@ -14,6 +14,7 @@ import (
 	"trailmark/gateway/internal/ledger"
 	"trailmark/internal/device"
 	"trailmark/internal/termqr"
+	"trailmark/passport"
 	"trailmark/statement"
 )
 
@@ -28,7 +29,8 @@ const (
 // DefaultOrganisation is what `gateway init` makes without flags.
 func DefaultOrganisation() enrol.Organisation {
 	return enrol.Organisation{Tenant: "demo", Environment: "test", Domain: "trailmark.example",
-		Site: "zh-CN=示范冷链,en=Demonstration cold chain", Brand: "zh-CN=示范品牌,en=Demonstration brand"}
+		WitnessQuorum: 2,
+		Site:          "zh-CN=示范冷链,en=Demonstration cold chain", Brand: "zh-CN=示范品牌,en=Demonstration brand"}
 }
 
 var tenantPattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
@@ -49,6 +51,9 @@ func Init(dir string, org enrol.Organisation, simulated bool, now func() time.Ti
 		if _, err := enrol.ParseTexts(names); err != nil {
 			return err
 		}
+	}
+	if org.WitnessQuorum < 0 || org.WitnessQuorum > passport.MaxQuorum {
+		return fmt.Errorf("quorum of %d witnesses must be 0 to %d", org.WitnessQuorum, passport.MaxQuorum)
 	}
 	path := filepath.Join(dir, organisationFile)
 	if _, err := os.Stat(path); err == nil {
@@ -113,6 +118,10 @@ func Init(dir string, org enrol.Organisation, simulated bool, now func() time.Ti
   trust file %s   this is what verifiers pin; the first start adds the chain's key
 `, org.Audience(), dir, keys.Authority.Key().ID().String()[:16], filepath.Join(dir, "authority"), org.Origin, org.ChainID,
 		fingerprint[:8], filepath.Join(dir, "authority", "trust.cbor"))
+	if org.WitnessQuorum > 0 {
+		fmt.Fprintf(out, "  witnesses  %d devices must have cosigned a ledger head: they keep the gateway honest. They are the organisation's own;\n"+
+			"             with more than twice as many, two groups of them could be led along two ledgers\n", org.WitnessQuorum)
+	}
 	if simulated {
 		fmt.Fprintf(out, "  simulated  devices have an authority of their own, %s, and the trust file takes it\n", keys.Simulator.Key().ID().String()[:16])
 	}

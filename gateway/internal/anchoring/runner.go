@@ -19,6 +19,11 @@ type Options struct {
 	// is empty.
 	Newest func(ctx context.Context) ([]byte, error)
 
+	// Cosign returns a checkpoint that is about to be anchored with the signature
+	// lines of witnesses, those that come within seconds; nil: there are no
+	// witnesses. What it returns must be the same checkpoint, or it is left out.
+	Cosign func(ctx context.Context, checkpoint []byte) []byte
+
 	// Record keeps an anchor. When it returns nil, a survives loss of power. It
 	// may be called again with an anchor it has.
 	Record func(ctx context.Context, a Anchor) error
@@ -169,7 +174,21 @@ func (r *Runner) round(ctx context.Context) error {
 	if size == head.Size { // also when there is neither head nor entry
 		return nil
 	}
-	return r.submit(ctx, checkpoint, size, root)
+	return r.submit(ctx, r.cosigned(ctx, checkpoint, size, root), size, root)
+}
+
+// cosigned is the checkpoint with its witnesses. It anchors without them rather
+// than not at all.
+func (r *Runner) cosigned(ctx context.Context, checkpoint []byte, size uint64, root [32]byte) []byte {
+	if r.opt.Cosign == nil {
+		return checkpoint
+	}
+	with := r.opt.Cosign(ctx, checkpoint)
+	if s, h, err := parse(r.opt.Origin, with); err != nil || s != size || h != root {
+		r.opt.Log.LogAttrs(ctx, slog.LevelWarn, "anchored without witnesses", slog.String("origin", r.opt.Origin), slog.Any("error", err))
+		return checkpoint
+	}
+	return with
 }
 
 func (r *Runner) submit(ctx context.Context, checkpoint []byte, size uint64, root [32]byte) error {

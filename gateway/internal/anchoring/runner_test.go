@@ -451,3 +451,35 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestCosigned: what is anchored is the checkpoint with its witnesses, if it is the
+// same checkpoint, and else the checkpoint.
+func TestCosigned(t *testing.T) {
+	for name, c := range map[string]struct {
+		cosign func(checkpoint []byte) []byte
+		want   bool
+	}{
+		"two lines":          {func(b []byte) []byte { return append(b, "\u2014 w AAAA\n\u2014 v AAAA\n"...) }, true},
+		"nothing":            {func([]byte) []byte { return nil }, false},
+		"noise":              {func([]byte) []byte { return []byte("hello") }, false},
+		"another checkpoint": {func([]byte) []byte { return checkpointOf(8) }, false},
+	} {
+		var got []byte
+		r, err := New(Options{Chain: &fakeChain{t: t}, Origin: testOrigin, Newest: func(context.Context) ([]byte, error) { return checkpointOf(7), nil },
+			Record: func(context.Context, Anchor) error { return nil }, Log: slog.New(slog.DiscardHandler),
+			Cosign: func(_ context.Context, b []byte) []byte { got = c.cosign(b); return got }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		with := r.cosigned(t.Context(), checkpointOf(7), 7, rootOf(7))
+		if size, root, err := parse(testOrigin, with); err != nil || size != 7 || root != rootOf(7) {
+			t.Errorf("%s: size %d, %v", name, size, err)
+		}
+		if same := string(with) == string(got); same != c.want {
+			t.Errorf("%s: anchored %q", name, with)
+		}
+		if err := r.round(t.Context()); err != nil || r.Status().Last.Size != 7 {
+			t.Errorf("%s: %v, %+v", name, err, r.Status())
+		}
+	}
+}

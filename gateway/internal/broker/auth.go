@@ -2,12 +2,17 @@ package broker
 
 import (
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/nats-io/nats-server/v2/server"
 
 	"trailmark/statement"
 )
+
+// maxConnections bounds what one look at the connections counts: more than a
+// process has file descriptors for.
+const maxConnections = 100_000
 
 // gatewayUser is the user name of the gateway's own connection, which has no TLS:
 // no device can have it.
@@ -44,6 +49,22 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 		},
 	})
 	return true
+}
+
+// Connected are the devices that have a connection now.
+func (b *Broker) Connected() (map[statement.Hash]bool, error) {
+	open, err := b.srv.Connz(&server.ConnzOptions{Username: true, Limit: maxConnections})
+	if err != nil {
+		return nil, fmt.Errorf("broker: connections: %w", err)
+	}
+	out := make(map[statement.Hash]bool, len(open.Conns))
+	for _, c := range open.Conns {
+		var kid statement.Hash
+		if n, err := hex.Decode(kid[:], []byte(c.AuthorizedUser)); err == nil && n == len(kid) {
+			out[kid] = true
+		}
+	}
+	return out, nil
 }
 
 // Disconnect ends a device's connections. Whether it may come back is Auth's to

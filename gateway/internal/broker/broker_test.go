@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -291,6 +292,19 @@ func TestDisconnect(t *testing.T) {
 		o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	})
 	other := device(t, b, keyB)
+	connected := func(want ...string) {
+		t.Helper()
+		got, err := b.Connected()
+		if err != nil || len(got) != len(want) {
+			t.Errorf("connected are %v, %v, want %v", got, err, want)
+		}
+		for kid := range got {
+			if !slices.Contains(want, kid.String()) {
+				t.Errorf("%s is connected, it says", kid)
+			}
+		}
+	}
+	connected(keyA.kid, keyB.kid)
 	revoked.Store(true)
 	if err := b.Disconnect(keyA.kid); err != nil {
 		t.Fatal(err)
@@ -303,6 +317,7 @@ func TestDisconnect(t *testing.T) {
 	if _, err := dial(t, b, keyA); !errors.Is(err, packets.ErrorRefusedNotAuthorised) {
 		t.Errorf("it came back: %v", err)
 	}
+	connected(keyB.kid)
 	publish(t, other, keyB.kid, "x")
 	if err := b.Disconnect(keyA.kid); err != nil {
 		t.Errorf("one that is not there: %v", err)

@@ -42,6 +42,10 @@ type Organisation struct {
 	ChainID     string `json:"chain_id"`
 	Authority   []byte `json:"authority"` // COSE_Key
 
+	// WitnessQuorum is how many of its devices must have cosigned a checkpoint by the
+	// trust file; 0: that asks for none.
+	WitnessQuorum int `json:"witness_quorum,omitempty"`
+
 	// SimAuthority is the COSE_Key of the authority for simulated devices; empty:
 	// this organisation has none.
 	SimAuthority []byte `json:"sim_authority,omitempty"`
@@ -344,10 +348,14 @@ func (o Organisation) Trust(authorities []statement.Key, logKey statement.Key, n
 	for i, a := range authorities {
 		pinned[i] = statement.PublicKey{Key: a}
 	}
-	return &passport.Trust{Authorities: pinned,
+	t := &passport.Trust{Authorities: pinned,
 		Logs:     logs,
 		Audience: o.Audience(),
 		Chains:   []passport.Chain{{ID: o.ChainID, Kind: passport.Comet, Validators: uint64(max(1, len(validators))), Keys: validators}}}
+	if o.WitnessQuorum > 0 {
+		t.Witnesses = &passport.Witnesses{Quorum: uint64(o.WitnessQuorum), Devices: true}
+	}
+	return t
 }
 
 // newestPlan is the plan with the highest seq in the store.

@@ -112,6 +112,9 @@ func (c *checker) anchor(ledgerOrigin string, v []any, found ledger.Inspected) e
 	case computed != cp.Root:
 		return fmt.Errorf("root %x is anchored, the ledger's entries give %x", cp.Root, computed)
 	}
+	if err := c.cosigned(ledgerOrigin, note); err != nil {
+		return fmt.Errorf("note: %w", err)
+	}
 	return c.onChain(chain, height, at, block, tx, note)
 }
 

@@ -72,11 +72,12 @@ func (f Finding) String() string {
 
 // Summary is how much was checked.
 type Summary struct {
-	Statements uint64 `json:"statements"`
-	Entries    uint64 `json:"ledger_entries"`
-	Anchors    uint64 `json:"anchors"`
-	Readings   uint64 `json:"readings"`
-	Findings   uint64 `json:"findings"`
+	Statements   uint64 `json:"statements"`
+	Entries      uint64 `json:"ledger_entries"`
+	Anchors      uint64 `json:"anchors"`
+	Readings     uint64 `json:"readings"`
+	Cosignatures uint64 `json:"cosignatures"` // kept beside the anchors
+	Findings     uint64 `json:"findings"`
 }
 
 // checker is one check. It belongs to one goroutine.
@@ -312,17 +313,24 @@ func (c *checker) end(i int) (uint64, bool) {
 func (c *checker) ledgers() error {
 	c.elsewhereStrays()
 	anchors, sizes := c.anchorRows()
+	cosignatures := c.cosignatureRows(sizes)
 	c.openChain()
 	rows := &entries{c: c}
 	for i, sh := range c.book {
-		if err := c.ledger(i, sh, rows, anchors[sh.Origin], sizes[sh.Origin]); err != nil {
+		if err := c.ledger(i, sh, rows, anchors[sh.Origin], cosignatures[sh.Origin], sizes[sh.Origin]); err != nil {
 			return err
 		}
 		delete(anchors, sh.Origin)
+		delete(cosignatures, sh.Origin)
 	}
 	for origin, rows := range anchors {
 		for _, v := range rows {
 			c.rowf("anchor", fmt.Sprint(v[0]), "origin is %q, which is no ledger here", origin)
+		}
+	}
+	for origin, rows := range cosignatures {
+		for _, v := range rows {
+			c.rowf("cosignature", cosignatureRow(v), "origin is %q, which is no ledger here", origin)
 		}
 	}
 	if c.chain != nil {
@@ -332,7 +340,7 @@ func (c *checker) ledgers() error {
 }
 
 // ledger recomputes one tree and holds its rows and its anchors against it.
-func (c *checker) ledger(i int, sh store.Shard, rows *entries, anchors [][]any, sizes map[uint64]bool) error {
+func (c *checker) ledger(i int, sh store.Shard, rows *entries, anchors, cosignatures [][]any, sizes map[uint64]bool) error {
 	v, err := statement.LogVerifier(sh.Origin, c.logs[sh.Origin])
 	if err != nil {
 		return err
@@ -378,6 +386,7 @@ func (c *checker) ledger(i int, sh store.Shard, rows *entries, anchors [][]any, 
 	} else if sh.Size > 0 && root != sh.Root {
 		c.rowf("shard", fmt.Sprint(sh.N), "root %x at size %d, the ledger's entries give %x", sh.Root[:], sh.Size, root)
 	}
+	c.cosignatures(cosignatures, found)
 	c.anchors(sh.Origin, anchors, found)
 	c.elsewhere(sh.Origin, others, found)
 	return nil

@@ -49,7 +49,7 @@ func TestCleanStore(t *testing.T) {
 	for _, f := range found {
 		t.Error(f)
 	}
-	if want := (Summary{Statements: 37, Entries: 37, Anchors: 2, Readings: 72}); sum != want {
+	if want := (Summary{Statements: 37, Entries: 37, Anchors: 2, Readings: 72, Cosignatures: 4}); sum != want {
 		t.Errorf("checked %+v, want %+v", sum, want)
 	}
 }
@@ -63,7 +63,7 @@ func TestTwoLedgers(t *testing.T) {
 	for _, f := range found {
 		t.Error(f)
 	}
-	if want := (Summary{Statements: 40, Entries: 40, Anchors: 3, Readings: 81}); sum != want {
+	if want := (Summary{Statements: 40, Entries: 40, Anchors: 3, Readings: 81, Cosignatures: 6}); sum != want {
 		t.Errorf("checked %+v, want %+v", sum, want)
 	}
 	for _, c := range []struct{ file, want string }{

@@ -295,6 +295,17 @@ func (w *world) anchor(ctx context.Context, node *comet.Node, logKey *ledger.Key
 	note, _, err := l.Await(ctx, size-1)
 	w.must(err)
 	w.must(shelf.Close())
+	cp, err := statement.OpenCheckpoint(note, l.Origin(), w.trust.Logs[0].Key.Key)
+	w.must(err)
+	for _, seed := range []byte{10, 11} { // both units witness it
+		s := signer(w.t, seed)
+		line, err := s.Cosign(cp, w.now/1000)
+		w.must(err)
+		w.must(w.st.Update(ctx, func(tx *store.Tx) error {
+			return tx.AddCosignature(store.Cosignature{Origin: l.Origin(), Size: cp.Size, KeyID: s.Key().ID(), Root: cp.Root, At: w.now / 1000, Line: line})
+		}))
+		note = append(note, line...)
+	}
 	a, err := node.Anchor(ctx, key(7), note)
 	w.must(err)
 	w.must(w.st.Update(ctx, func(tx *store.Tx) error {

@@ -55,6 +55,10 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 	if err != nil {
 		return err
 	}
+	witnesses, err := b.witnesses()
+	if err != nil {
+		return err
+	}
 	// The newest first: with a key belong those that it goes on for, also where they
 	// signed nothing that is shown.
 	for _, row := range slices.Backward(rows) {
@@ -66,7 +70,7 @@ func (b *builder) basis(plans map[statement.Hash]bool) error {
 		if err != nil {
 			return err
 		}
-		if row.Index < b.limit && (signers[id.Key.ID()] || id.Role == statement.RoleOrganisation && b.parties[id.Subject]) {
+		if row.Index < b.limit && (signers[id.Key.ID()] || witnesses[statement.DeviceWitnessName(id.Key.ID())] || id.Role == statement.RoleOrganisation && b.parties[id.Subject]) {
 			b.d.Add(b.at(row.Index), row.Data)
 			if id.Replaces != nil {
 				signers[*id.Replaces] = true
@@ -87,6 +91,22 @@ func (b *builder) kind(kind statement.Kind) ([]store.Statement, error) {
 		return nil, err
 	}
 	return b.c.store.At(b.ctx, indexes)
+}
+
+// witnesses are the names of those that cosigned the newest checkpoints: a verifier
+// knows a device by its identity only.
+func (b *builder) witnesses() (map[string]bool, error) {
+	names := map[string]bool{}
+	for _, k := range b.books {
+		cp, err := statement.OpenCheckpoint(k.anchor.Note, k.origin, b.c.signer.Key())
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range cp.Cosignatures() {
+			names[s.Name] = true
+		}
+	}
+	return names, nil
 }
 
 // maxErasures bounds the erasures that are shown, of about half a kilobyte each,
@@ -126,6 +146,11 @@ const (
 	maxLedgers = 8
 )
 
+// maxOlderNotes bounds the bytes of their notes, cosignatures included, which are
+// what the chain keeps and cannot be shortened. What is left out makes an entry
+// look later than it was, and nothing else.
+const maxOlderNotes = 96 << 10
+
 // checkpoint shows an older anchored checkpoint, found as the arguments say.
 func (b *builder) checkpoint(a store.Anchor, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
@@ -137,13 +162,14 @@ func (b *builder) checkpoint(a store.Anchor, err error) error {
 	if n < 0 {
 		return nil // of a ledger that is not anchored as far as its rows go
 	}
-	shown := 0
-	for p := range b.older {
+	shown, bytes := 0, 0
+	for p, o := range b.older {
 		if p.book == n {
 			shown++
 		}
+		bytes += len(o.Note)
 	}
-	if a.Size > 0 && a.Size <= b.books[n].anchor.Size && shown < maxOlder {
+	if a.Size > 0 && a.Size <= b.books[n].anchor.Size && shown < maxOlder && bytes+len(a.Note) <= maxOlderNotes {
 		b.older[place{n, a.Size}] = a
 	}
 	return nil

@@ -40,19 +40,20 @@ const (
 // gate is a gateway of one device in one cold room, with a real store and
 // ingest; its ledger is the leaves in memory.
 type gate struct {
-	t      *testing.T
-	dir    string
-	st     *store.Store
-	in     *ingest.Ingest
-	keys   map[statement.Role]ed25519.PrivateKey
-	log    ed25519.PrivateKey
-	leaves [][]byte // of the current ledger
-	origin string
-	older  map[string][][]byte // leaves of the ledgers before, by origin
-	trees  map[span]statement.Hash
-	plan   statement.Hash
-	entry  statement.Channel
-	epoch  uint64
+	t         *testing.T
+	dir       string
+	st        *store.Store
+	in        *ingest.Ingest
+	keys      map[statement.Role]ed25519.PrivateKey
+	log       ed25519.PrivateKey
+	leaves    [][]byte // of the current ledger
+	origin    string
+	older     map[string][][]byte // leaves of the ledgers before, by origin
+	witnesses []*statement.Signer // who cosign what is anchored
+	trees     map[span]statement.Hash
+	plan      statement.Hash
+	entry     statement.Channel
+	epoch     uint64
 
 	hours  int64 // of the journey
 	reRead int64 // ms
@@ -255,6 +256,13 @@ func (g *gate) anchor(height, ms int64) *statement.After {
 	g.must(err)
 	text, err := note.Sign(&note.Note{Text: string(log.Checkpoint{Origin: g.origin, Size: size, Hash: root[:]}.Marshal())}, s)
 	g.must(err)
+	for _, w := range g.witnesses {
+		cp, err := statement.OpenCheckpoint(text, g.origin, g.trust().Logs[0].Key.Key)
+		g.must(err)
+		line, err := w.Cosign(cp, ms/1000)
+		g.must(err)
+		text = append(text, line...)
+	}
 	block := sha256.Sum256([]byte{byte(height)})
 	g.must(g.st.Update(g.t.Context(), func(tx *store.Tx) error {
 		return tx.AddAnchor(store.Anchor{Size: size, Origin: g.origin, Chain: "chain", Root: root, Height: height, Time: ms, Block: block[:], Tx: []byte{1}, Note: text})
@@ -350,6 +358,45 @@ func TestJourney(t *testing.T) {
 	}
 	if len(data) > 250_000 {
 		t.Errorf("%d bytes", len(data))
+	}
+}
+
+// TestWitnessedJourney: a passport shows who the witnesses of its newest checkpoint
+// are, also devices that were nowhere near the item, and leaves older checkpoints
+// out rather than grow without bound.
+func TestWitnessedJourney(t *testing.T) {
+	g := newGate(t)
+	for seed := range byte(80) {
+		s, err := statement.NewSigner(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{100 + seed}, 32)))
+		g.must(err)
+		g.witnesses = append(g.witnesses, s)
+		g.add(statement.RoleAuthority, statement.KindIdentity, &statement.Identity{Version: 1, Key: statement.PublicKey{Key: s.Key()},
+			Subject: fmt.Sprintf("urn:example:witness:%d", seed), Role: statement.RoleDevice, From: 1, To: trace.MaxTime})
+	}
+	g.journey()
+	trust := g.trust()
+	trust.Witnesses = &passport.Witnesses{Quorum: 64, Devices: true}
+	data, err := g.composer(nil).Audit(t.Context(), epc.Link{GTIN: "09521234543213", Serial: "1001"})
+	g.must(err)
+	v, err := passport.VerifyAudit(data, trust, time.UnixMilli(start))
+	g.must(err)
+	if l := v.Witnesses.Ledgers[0]; len(l.Cosigned) != 80 || l.Reach != l.Size {
+		t.Errorf("%d witnesses, reach %d of %d", len(l.Cosigned), l.Reach, l.Size)
+	}
+	p, err := passport.Parse(data)
+	g.must(err)
+	total := 0
+	for _, c := range p.Ledgers[0].Older {
+		total += len(c.Note)
+	}
+	if n := len(p.Ledgers[0].Older); n == 0 || n >= hours/24-1 || total > maxOlderNotes {
+		t.Errorf("%d older checkpoints of %d bytes", n, total)
+	}
+	if v.Outcome != passport.Kept {
+		t.Errorf("outcome %s", v.Outcome)
+	}
+	if _, err := passport.VerifyAudit(data, g.trust(), time.UnixMilli(start)); err != nil {
+		t.Errorf("by a trust file without witnesses: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/transparency-dev/tessera/api/layout"
@@ -43,10 +44,17 @@ func (l *Ledger) handler(tiles string) http.Handler {
 }
 
 func (l *Ledger) serveCheckpoint(w http.ResponseWriter, r *http.Request) {
-	raw, _, err := l.published()
+	raw, cp, err := l.published()
 	if err != nil {
 		l.fail(w, r, err)
 		return
+	}
+	if l.cosigned != nil {
+		lines, err := l.cosigned(r.Context(), cp)
+		if err != nil { // the log's own word is served all the same
+			l.log.Error("cosignatures", slog.Any("err", err))
+		}
+		raw = append(slices.Clip(raw), lines...)
 	}
 	serve(w, r, "text/plain; charset=utf-8", "public, max-age=1", raw)
 }

@@ -62,6 +62,10 @@ type Options struct {
 
 	Head  Head  // remembers the newest head apart from Dir; nil: nobody does
 	Guard Guard // is asked before each signature whether the chain allows it; nil: nobody is
+
+	// Cosigned gives the signature lines of the witnesses of a checkpoint, which are
+	// served with it; nil: there are none. Safe for concurrent use.
+	Cosigned func(context.Context, Checkpoint) ([]byte, error)
 }
 
 // A Ledger is an open log. Its methods are safe for concurrent use; appends
@@ -72,6 +76,8 @@ type Ledger struct {
 	batch int
 	age   time.Duration
 	log   *slog.Logger
+
+	cosigned func(context.Context, Checkpoint) ([]byte, error)
 
 	add      tessera.AddFn
 	shutdown func(context.Context) error
@@ -100,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Ledger, error) {
 		return nil, errors.New("ledger: a directory and a key are needed")
 	}
 	l := &Ledger{
-		key:   o.Key,
+		key: o.Key, cosigned: o.Cosigned,
 		tree:  tree{o.Dir},
 		batch: positive(o.BatchSize, 512),
 		age:   positive(o.BatchAge, 5*time.Millisecond),

@@ -53,11 +53,12 @@ type Sequencer struct {
 	mu   sync.Mutex
 	owed map[statement.Hash]map[uint64]bool // rows to send receipts for; guarded by mu
 	news []anchored                         // to tell every device, of a ledger each; guarded by mu
-
-	// told is the size that a device was last told of a ledger; it belongs to the
-	// goroutine that runs Run.
-	told map[listener]uint64
+	told map[listener]told                  // guarded by mu
 }
+
+// told are the sizes that a device was last told of a ledger, the larger first: the
+// last message may not have arrived.
+type told [2]uint64
 
 // listener is a device and a ledger that it hears of.
 type listener struct {
@@ -68,7 +69,7 @@ type listener struct {
 // New brings the ledgers up to date with the store.
 func New(ctx context.Context, st *store.Store, shelf *shard.Shelf, post Post, log *slog.Logger) (*Sequencer, error) {
 	s := &Sequencer{store: st, shelf: shelf, post: post, log: log, Observer: unobserved{}, wake: make(chan struct{}, 1), rolled: make(chan struct{}, 1),
-		owed: map[statement.Hash]map[uint64]bool{}, told: map[listener]uint64{}}
+		owed: map[statement.Hash]map[uint64]bool{}, told: map[listener]told{}}
 	if _, err := shelf.Roll(ctx); err != nil {
 		return nil, err
 	}
@@ -200,13 +201,13 @@ func (s *Sequencer) announce(ctx context.Context) error {
 				return err
 			}
 			who := listener{h.KeyID, b.N}
-			if told := s.told[who]; told <= n.size {
+			if told := s.toldOf(who); told[0] <= n.size {
 				msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: n.note}
-				if msg.Consistency, err = consistency(ctx, b, n.size, v.in(b), told); err != nil {
+				if msg.Consistency, err = consistency(ctx, b, n.size, append(told[:], v.in(b))...); err != nil {
 					return err
 				}
 				_ = s.post(ctx, h.KeyID, dcbor.MustMarshal(msg)) // best effort: the next anchor says it again
-				s.told[who] = n.size
+				s.tell(who, n.size)
 			}
 			_ = s.post(ctx, h.KeyID, n.final)
 		}
@@ -261,7 +262,7 @@ func (s *Sequencer) closing(ctx context.Context, b shard.Book, kid statement.Has
 	for _, old := range s.shelf.Books() {
 		size := old.End - old.First
 		who := listener{kid, old.N}
-		if old.N >= b.N || v.in(old) == 0 || v.size >= size || s.told[who] >= size {
+		if old.N >= b.N || v.in(old) == 0 || v.size >= size || s.toldOf(who)[0] >= size {
 			continue
 		}
 		note, signed, err := old.Await(ctx, size-1)
@@ -269,11 +270,11 @@ func (s *Sequencer) closing(ctx context.Context, b shard.Book, kid statement.Has
 			return err
 		}
 		msg := statement.Receipts{Type: statement.DownReceipts, Checkpoint: note}
-		if msg.Consistency, err = consistency(ctx, old, signed, v.size, s.told[who]); err != nil {
+		if msg.Consistency, err = consistency(ctx, old, signed, v.size, s.toldOf(who)[0]); err != nil {
 			return err
 		}
 		_ = s.post(ctx, kid, dcbor.MustMarshal(msg)) // best effort; it matters only to who sees two ends
-		s.told[who] = signed
+		s.tell(who, signed)
 	}
 	return nil
 }
@@ -348,7 +349,8 @@ func (s *Sequencer) send(ctx context.Context, b shard.Book, h store.Head, kid st
 		}
 	}
 	who := listener{kid, b.N}
-	base := []uint64{v.in(b), s.told[who]}
+	told := s.toldOf(who)
+	base := append(told[:], v.in(b))
 	sizes := base
 	var included []statement.Included
 	var of []uint64 // the rows that are included
@@ -409,8 +411,79 @@ func (s *Sequencer) send(ctx context.Context, b shard.Book, h store.Head, kid st
 			return err
 		}
 	}
-	s.told[who] = size
+	s.tell(who, size)
 	return nil
+}
+
+func (s *Sequencer) toldOf(who listener) told {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told[who]
+}
+
+func (s *Sequencer) tell(who listener, size uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.told[who]; size > t[0] {
+		s.told[who] = told{size, t[0]}
+	}
+}
+
+// Cosign asks devices to be witnesses of a checkpoint of size, which must be one
+// that a ledger published; cosigned is the largest size of it that each is known to
+// have cosigned. One that was told of a larger one, or of a later ledger, is not
+// asked: it could not cosign this one. It returns those that were asked, and is
+// safe for concurrent use with Run: a device is asked at once, not behind receipts
+// that wait for the next checkpoint.
+func (s *Sequencer) Cosign(ctx context.Context, origin string, note []byte, size uint64, kids []statement.Hash, cosigned map[statement.Hash]uint64) (asked []statement.Hash, err error) {
+	b, ok := s.shelf.Named(origin)
+	if !ok {
+		return nil, fmt.Errorf("checkpoint of %q, which is no ledger here", origin)
+	}
+	heads, err := s.store.Heads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[statement.Hash]store.Head{}
+	for _, h := range heads {
+		known[h.KeyID] = h
+	}
+	for _, kid := range kids {
+		var v verified
+		if h, some := known[kid]; some {
+			if v, err = s.verified(ctx, h); err != nil {
+				return asked, err
+			}
+		}
+		who := listener{kid, b.N}
+		told := s.toldOf(who)
+		if told[0] > size || v.in(b) > size || s.later(b, kid, v) {
+			continue
+		}
+		if err := s.closing(ctx, b, kid, v); err != nil {
+			return asked, err
+		}
+		msg := statement.Cosign{Type: statement.DownCosign, Checkpoint: note}
+		if msg.Consistency, err = consistency(ctx, b, size, append(told[:], v.in(b), cosigned[kid])...); err != nil {
+			return asked, err
+		}
+		if err := s.post(ctx, kid, dcbor.MustMarshal(msg)); err != nil {
+			continue // best effort: the next checkpoint comes
+		}
+		s.tell(who, size)
+		asked = append(asked, kid)
+	}
+	return asked, nil
+}
+
+// later reports whether a device has heard of a ledger after this one, or names one.
+func (s *Sequencer) later(b shard.Book, kid statement.Hash, v verified) bool {
+	for _, other := range s.shelf.Books() {
+		if other.N > b.N && (v.in(other) > 0 || s.toldOf(listener{kid, other.N})[0] > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // consistency leads to size from each size of the ledger that a device may have

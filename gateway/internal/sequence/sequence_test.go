@@ -255,3 +255,63 @@ func TestReceiptsVerify(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCosignAsks: a device is asked at once, with a proof from each size that it may
+// have verified last, and not for a checkpoint older than what it was told.
+func TestCosignAsks(t *testing.T) {
+	r := newRig(t)
+	r.add(9)
+	s, err := r.sequencer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := r.shelf.Current()
+	note, size, err := b.Await(t.Context(), 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logKey, err := statement.NewKey(r.key.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := statement.OpenCheckpoint(note, origin, logKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kid, other := r.signer.Key().ID(), statement.Hash{7}
+	s.tell(listener{kid, b.N}, 2)
+	s.tell(listener{kid, b.N}, 5)
+	s.tell(listener{other, b.N}, size+1) // which knows more
+
+	asked, err := s.Cosign(t.Context(), origin, note, size, []statement.Hash{kid, other}, map[statement.Hash]uint64{kid: 4})
+	if err != nil || len(asked) != 1 || asked[0] != kid || len(r.sent) != 1 {
+		t.Fatalf("asked %v, %v", asked, err)
+	}
+	v, err := statement.ParseDown(r.sent[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := v.(*statement.Cosign)
+	from := map[uint64]bool{}
+	for _, c := range m.Consistency {
+		from[c.OldSize] = true
+		if c.OldSize == 0 || c.OldSize == size {
+			continue
+		}
+		old, err := b.Root(t.Context(), c.OldSize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := statement.VerifyConsistency(c.OldSize, size, old, cp.Root, c.Path); err != nil {
+			t.Errorf("from %d: %v", c.OldSize, err)
+		}
+	}
+	for _, want := range []uint64{0, 2, 4, 5, size} {
+		if !from[want] {
+			t.Errorf("no proof from %d", want)
+		}
+	}
+	if got := s.toldOf(listener{kid, b.N}); got != (told{size, 5}) {
+		t.Errorf("told %v", got)
+	}
+}

@@ -58,7 +58,8 @@ type Options struct {
 	Now    func() time.Time
 
 	CheckpointInterval time.Duration
-	Guard              func(origin string) ledger.Guard // of each ledger; nil: there is none
+	Guard              func(origin string) ledger.Guard                         // of each ledger; nil: there is none
+	Cosigned           func(context.Context, ledger.Checkpoint) ([]byte, error) // lines of witnesses, served with a checkpoint; nil: none
 	Log                *slog.Logger
 
 	crash func(point string) // tests end the process here
@@ -256,7 +257,7 @@ func (s *Shelf) open(ctx context.Context, sh store.Shard, end uint64) (Book, err
 			return b, err
 		}
 	}
-	o := ledger.Options{Dir: dir, Key: key, CheckpointInterval: s.o.CheckpointInterval, Head: head{s.o.Store, sh.Origin}, Log: s.o.Log}
+	o := ledger.Options{Dir: dir, Key: key, CheckpointInterval: s.o.CheckpointInterval, Head: head{s.o.Store, sh.Origin}, Cosigned: s.o.Cosigned, Log: s.o.Log}
 	if s.o.Guard != nil {
 		o.Guard = s.o.Guard(sh.Origin)
 	}

@@ -12,14 +12,14 @@ import (
 	"trailmark/passport"
 )
 
-// witness proves anchors of the embedded chain; it is a journey.Chain.
-type witness struct {
+// prover proves anchors of the embedded chain; it is a journey.Chain.
+type prover struct {
 	node   *comet.Node
 	pinned *passport.Chain
 }
 
 // Evidence is checked as verifiers will, before they do.
-func (w witness) Evidence(ctx context.Context, a store.Anchor) (passport.Anchor, []byte, error) {
+func (w prover) Evidence(ctx context.Context, a store.Anchor) (passport.Anchor, []byte, error) {
 	ev, err := w.node.Evidence(ctx, a.Height, a.Tx)
 	if err != nil {
 		return passport.Anchor{}, nil, err
