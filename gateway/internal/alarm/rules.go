@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"trailmark/gateway/internal/diversion"
 	"trailmark/statement"
 	"trailmark/trace"
 )
@@ -38,10 +37,11 @@ const (
 	Fork         Kind = "fork"          // two statements for one seq: a clone, or a key that is out
 	Tamper       Kind = "tamper"        // the device's own word of it
 
-	// Of goods, as diversion finds them; the object stands for the device.
-	AnotherTag Kind = Kind(diversion.AnotherTag)
-	TooFar     Kind = Kind(diversion.TooFar)
-	Unexpected Kind = Kind(diversion.Unexpected)
+	// Of goods, by the names that package diversion finds them under; the object
+	// stands for the device.
+	AnotherTag Kind = "another-tag"
+	TooFar     Kind = "too-far-apart"
+	Unexpected Kind = "scanned-elsewhere"
 )
 
 // A Duration is written as Go writes it, "1h30m".

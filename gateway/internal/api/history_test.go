@@ -17,8 +17,8 @@ func TestJourneyPage(t *testing.T) {
 		zh, en, absent []string
 	}{
 		"on a pallet": {passporttest.Options{Journey: &passporttest.Journey{Unpacked: true}},
-			[]string{"商品启用了编号", "商品装入物流单元 095212345000000018", "读到的是装载它的物流单元 095212345000000025的标签", "商品从物流单元 095212345000000018中取出", "签署：示例生物"},
-			[]string{"the item was given its number", "What was read is the tag of what carried it: logistic unit 095212345000000025", "the item was packed into"},
+			[]string{"商品启用了编号", "商品装入物流单元 095212345000000018", "读到的标签中有装载它的物流单元 095212345000000025", "商品从物流单元 095212345000000018中取出", "签署：示例生物"},
+			[]string{"the item was given its number", "Among the tags that were read is that of what carried it: logistic unit 095212345000000025", "the item was packed into"},
 			[]string{`class="warn doubts"`, "<h2>由什么制成"}},
 		"custody": {passporttest.Options{Beyond: true, Journey: &passporttest.Journey{Handed: true, Accepted: true}},
 			[]string{"交给 示例医药物流", "签署：双方", "负责：<strong>示例生物", `<li class="beyond">负责：<strong>示例医药物流`, "8 °C 及以上：累计 1 小时 20 分钟"},

@@ -290,7 +290,7 @@ func (p itemView) Opened() string {
 	if n == 0 || p.Scans.First == nil {
 		return p.L.Say("这是本页第一次被打开。", "This is the first time that this page is opened.")
 	}
-	return fmt.Sprintf(p.L.Say("本页此前打开过 %d 次，第一次在 %s。", "This page was opened %d times before, the first time at %s."), n, p.now(p.Scans.First.UnixMilli()))
+	return fmt.Sprintf(p.L.Say("本页此前打开过 %d 次，第一次在 %s。", "How often this page was opened before: %d, the first time at %s."), n, p.now(p.Scans.First.UnixMilli()))
 }
 
 // Kilobytes is the size of the passport, rounded up.

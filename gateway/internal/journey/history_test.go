@@ -559,3 +559,26 @@ func TestCarriersWithoutRoom(t *testing.T) {
 		t.Errorf("hidden %+v, %d bytes", v.Hidden, len(data))
 	}
 }
+
+// TestSeen: an item is known by its tag, by what organisations say of it, and not
+// before that is anchored.
+func TestSeen(t *testing.T) {
+	g := newDepot(t)
+	seen := func(serial string) bool {
+		t.Helper()
+		known, err := g.composer(nil).Seen(t.Context(), epc.Link{GTIN: "09521234543213", Serial: serial})
+		g.must(err)
+		return known
+	}
+	g.tell("maker", g.commission("1001"))
+	if seen("1001") {
+		t.Error("known before anything is anchored")
+	}
+	g.pass(step, see{"truck", 4300, []*statement.Sighting{tagOf(itemURI("1002"))}})
+	g.verdict("1001")
+	for serial, want := range map[string]bool{"1001": true, "1002": true, "1003": false} {
+		if seen(serial) != want {
+			t.Errorf("item %s: known %v", serial, !want)
+		}
+	}
+}

@@ -83,15 +83,23 @@ func (c *Composer) Audit(ctx context.Context, link epc.Link) ([]byte, error) {
 	return c.item(ctx, link, true)
 }
 
-// Seen reports whether an anchored statement saw an item.
+// Seen reports whether an anchored statement saw an item, or names it.
 func (c *Composer) Seen(ctx context.Context, link epc.Link) (bool, error) {
 	books, err := c.books(ctx)
 	if err != nil || len(books) == 0 {
 		return false, err
 	}
 	last := books[len(books)-1]
-	sightings, err := c.sightings(ctx, link, last.first+last.anchor.Size)
-	return len(sightings) > 0, err
+	below := last.first + last.anchor.Size
+	if sightings, err := c.sightings(ctx, link, below); err != nil || len(sightings) > 0 {
+		return err == nil, err
+	}
+	uri := epc.Object{GTIN: link.GTIN, Serial: link.Serial}.URI()
+	if events, err := c.store.EventsOf(ctx, uri, below); err != nil || len(events) > 0 {
+		return err == nil, err
+	}
+	transfers, err := c.store.TransfersOf(ctx, uri, below)
+	return len(transfers) > 0, err
 }
 
 func (c *Composer) item(ctx context.Context, link epc.Link, audit bool) ([]byte, error) {
