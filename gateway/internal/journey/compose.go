@@ -58,6 +58,9 @@ func (b *builder) compose() (*passport.Passport, error) {
 	if err := b.sitePlans(); err != nil {
 		return nil, err
 	}
+	if err := b.revocations(); err != nil {
+		return nil, err
+	}
 	if err := b.follow(); err != nil {
 		return nil, err
 	}
@@ -214,7 +217,7 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 		if b.d.Trails() == b.c.room.trails {
 			break
 		}
-		from, to, err := b.c.store.Window(b.ctx, t.ID, st.from, st.to, b.limit)
+		from, to, err := b.c.store.Window(b.ctx, t.ID, st.from, st.to, b.below(t.KeyID))
 		if errors.Is(err, store.ErrNotFound) {
 			continue // not anchored yet
 		} else if err != nil {
@@ -279,13 +282,13 @@ func (b *builder) trails(st stay, ch statement.Channel, used map[statement.Hash]
 // the stay it is the trace's last.
 func (b *builder) last(t store.Trace, to store.Leaf, st stay, newest bool) (store.Leaf, error) {
 	if !newest {
-		return b.c.store.LastLeaf(b.ctx, t.ID, b.limit)
+		return b.c.store.LastLeaf(b.ctx, t.ID, b.below(t.KeyID))
 	}
 	f, err := b.frame(to.Index)
 	if err != nil || f.Frame.Span[1] >= st.to {
 		return to, err
 	}
-	next, err := b.c.store.FirstLeaf(b.ctx, t.ID, to.T1, b.limit)
+	next, err := b.c.store.FirstLeaf(b.ctx, t.ID, to.T1, b.below(t.KeyID))
 	if errors.Is(err, store.ErrNotFound) {
 		return to, nil
 	}
@@ -301,7 +304,7 @@ func (b *builder) heads(t store.Trace, from, last store.Leaf, st stay) (out []st
 	}
 	for l := from; l.N < last.N; {
 		out = append(out, l)
-		next, err := b.c.store.FirstLeaf(b.ctx, t.ID, max(l.T1, st.from)+every, b.limit)
+		next, err := b.c.store.FirstLeaf(b.ctx, t.ID, max(l.T1, st.from)+every, b.below(t.KeyID))
 		if errors.Is(err, store.ErrNotFound) {
 			break
 		} else if err != nil {

@@ -165,7 +165,7 @@ func (b *builder) moments(t store.Trace, from, to uint64) ([]cutMoment, error) {
 // headOf is a trace's signed head after so many blocks, nil where there is none.
 func (b *builder) headOf(t store.Trace, size uint64) (*trace.Head, error) {
 	leaves, err := b.c.store.Leaves(b.ctx, t.ID, size-1, size)
-	if err != nil || len(leaves) == 0 || leaves[0].Index >= b.limit {
+	if err != nil || len(leaves) == 0 || leaves[0].Index >= b.below(t.KeyID) {
 		return nil, err
 	}
 	f, err := b.frame(leaves[0].Index)

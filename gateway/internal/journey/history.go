@@ -338,6 +338,7 @@ func (b *builder) seen() ([]store.Sighting, error) {
 			out = append(out, s)
 		}
 	}
+	out = slices.DeleteFunc(out, func(s store.Sighting) bool { return s.Index >= b.below(s.KeyID) })
 	slices.SortStableFunc(out, func(a, b store.Sighting) int {
 		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Index, b.Index), cmp.Compare(a.Record, b.Record))
 	})

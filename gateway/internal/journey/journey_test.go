@@ -628,3 +628,24 @@ func TestSpread(t *testing.T) {
 		}
 	}
 }
+
+// TestRevokedFramesAreLeftOut: frames that were taken before their key's revocation
+// was, and are void by it, are not shown; what was signed before them still is.
+func TestRevokedFramesAreLeftOut(t *testing.T) {
+	g := newGate(t)
+	g.journey()
+	link := epc.Link{GTIN: "09521234543213", Serial: "1001"}
+	kid := g.signer(statement.RoleDevice).Key().ID()
+	g.add(statement.RoleAuthority, statement.KindKeyStatus, &statement.KeyStatus{Version: 1, Origin: g.origin, At: start + hours*hour,
+		InForce: []statement.Hash{}, Revoked: []statement.Revoked{{KeyID: kid, Seq: hours / 2}}})
+	g.anchor(999, start+g.hours*hour+1)
+	data, err := g.composer(nil).Item(t.Context(), link)
+	g.must(err)
+	v, err := passport.Verify(data, g.trust(), time.UnixMilli(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Legs) != 1 || v.Legs[0].Channels[0].Blocks != hours/2 || v.Legs[0].To != start+hours/2*hour-1 {
+		t.Errorf("%s, %+v", v.Outcome, v.Legs)
+	}
+}

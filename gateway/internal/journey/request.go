@@ -25,6 +25,7 @@ type request struct {
 	frames      map[uint64]*store.Delivery // by row
 	kinds       map[statement.Kind][]store.Statement
 	checkpoints map[checkpointOf]passport.Checkpoint
+	voids       map[statement.Hash]uint64 // of a revoked key, the row of its first void frame
 }
 
 // checkpointOf names a checkpoint and the chain of its anchor.
@@ -169,6 +170,53 @@ func (r *request) sitePlans() error {
 		}
 		if row.Index < r.limit {
 			r.plans[row.ID] = sitePlan{p, s.Header.Issuer}
+		}
+	}
+	return nil
+}
+
+// below is the row that a key's frames must come before: what it signed from its
+// revocation on is void, and refutes a passport that shows it, though it was taken
+// before the revocation was.
+func (r *request) below(kid statement.Hash) uint64 {
+	if row, void := r.voids[kid]; void {
+		return min(row, r.limit)
+	}
+	return r.limit
+}
+
+// revocations reads which keys are revoked by what is anchored, once.
+func (r *request) revocations() error {
+	if r.voids != nil {
+		return nil
+	}
+	rows, err := r.kind(statement.KindKeyStatus)
+	if err != nil {
+		return err
+	}
+	r.voids = map[statement.Hash]uint64{}
+	for _, row := range rows {
+		if row.Index >= r.limit {
+			continue
+		}
+		s, err := statement.Parse(row.Data)
+		if err != nil {
+			return err
+		}
+		k, err := s.KeyStatus()
+		if err != nil {
+			return err
+		}
+		for _, v := range k.Revoked {
+			first, err := r.c.store.FrameFrom(r.ctx, v.KeyID, v.Epoch, v.Seq)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if known, void := r.voids[v.KeyID]; !void || first < known {
+				r.voids[v.KeyID] = first
+			}
 		}
 	}
 	return nil

@@ -130,6 +130,18 @@ func frame(ctx context.Context, q querier, kid statement.Hash, epoch, seq uint64
 		"SELECT "+statementRead+" FROM statement WHERE kid = $1 AND epoch = $2 AND seq = $3 AND seq >= 0", kid[:], epoch, int64(seq)))
 }
 
+// FrameFrom is the row of the first frame of a key at an epoch and seq or after
+// them, in ledger order; ErrNotFound if there is none.
+func (s *Store) FrameFrom(ctx context.Context, kid statement.Hash, epoch, seq uint64) (uint64, error) {
+	var row sql.NullInt64
+	err := s.db.QueryRowContext(ctx, "SELECT MIN(idx) FROM statement WHERE kid = $1 AND kind = 'frame' AND (epoch > $2 OR epoch = $2 AND seq >= $3)",
+		kid[:], int64(epoch), int64(min(seq, 1<<62))).Scan(&row)
+	if err == nil && !row.Valid {
+		err = ErrNotFound
+	}
+	return uint64(row.Int64), err
+}
+
 // Kind are all statements of a kind other than frame, in ledger order.
 func (s *Store) Kind(ctx context.Context, kind statement.Kind) ([]Statement, error) {
 	return s.KindFrom(ctx, kind, 0)
