@@ -235,7 +235,7 @@ func wait(ctx context.Context, d time.Duration) {
 
 // record keeps an anchor and tells every device of its block.
 func (g *gateway) record(ctx context.Context, a anchoring.Anchor) error {
-	note, err := comet.Note(a.Tx)
+	note, err := comet.Note(a.Tx, a.Origin)
 	if err != nil {
 		return err
 	}

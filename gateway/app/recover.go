@@ -233,7 +233,7 @@ func (g *gateway) recordAnchorsOf(ctx context.Context, origin string) error {
 		}
 		if err := g.store.Update(ctx, func(tx *store.Tx) error {
 			for _, a := range anchors {
-				note, err := comet.Note(a.Tx)
+				note, err := comet.Note(a.Tx, "")
 				if err != nil {
 					return err
 				}

@@ -94,7 +94,7 @@ func (c *checker) anchor(ledgerOrigin string, v []any, found ledger.Inspected) e
 	if err != nil {
 		return fmt.Errorf("note: %w", err)
 	}
-	submitted, err := comet.Note(tx)
+	submitted, err := comet.Note(tx, "")
 	computed, known := found.Roots[cp.Size]
 	switch {
 	case cp.Size != uint64(size):

@@ -11,36 +11,36 @@ import (
 	"sync"
 
 	abci "github.com/cometbft/cometbft/abci/types"
+	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
+	cmtproto "github.com/cometbft/cometbft/proto/tendermint/types"
 )
 
-const appVersion = 1
-
-// genesisState is app_state in the genesis file.
-type genesisState struct {
-	Admin []byte `json:"admin"` // Ed25519 public key, base64
-}
-
 // app is the state machine behind CometBFT's ABCI. CometBFT makes one call at a
-// time; everything else reads under the lock.
+// time on a connection; everything else reads under the lock.
 type app struct {
 	abci.BaseApplication
 
-	log     *slog.Logger
-	journal *journal
-	pending *batch // between FinalizeBlock and Commit; CometBFT's call owns it
+	log           *slog.Logger
+	path          string // of the journal
+	snapshotEvery int64
+	pending       *batch   // between FinalizeBlock and Commit; CometBFT's consensus call owns it
+	opening       opening  // of pending's app hash
+	restore       *restore // of CometBFT's snapshot calls
 
-	mu      sync.RWMutex  // no reader sees half a block
-	state   *state        // guarded by mu; only Commit changes it
-	changed chan struct{} // guarded by mu; closed when a block is committed
+	mu        sync.RWMutex  // no reader sees half a block
+	journal   *journal      // guarded by mu for its place; only Commit appends
+	state     *state        // guarded by mu; only Commit changes it
+	snapshots []snapshot    // guarded by mu, ascending
+	changed   chan struct{} // guarded by mu; closed when a block is committed
 }
 
-// openApp restores the state from the journal at path.
-func openApp(path, chainID string, admin ed25519.PublicKey, log *slog.Logger) (*app, error) {
-	s, err := newState(chainID, admin)
-	if err != nil {
-		return nil, err
+// openApp restores the state from the journal at path. A journal of the first
+// form is migrated with what block tells.
+func openApp(path string, g *Genesis, block blockOf, log *slog.Logger) (*app, error) {
+	if err := migrateJournal(path, block, log); err != nil {
+		return nil, fmt.Errorf("migrate chain state: %w", err)
 	}
-	j, lost, err := openJournal(path, s.repeat)
+	s, j, lost, err := readState(path, g)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +48,25 @@ func openApp(path, chainID string, admin ed25519.PublicKey, log *slog.Logger) (*
 		log.LogAttrs(context.Background(), slog.LevelWarn, "cut a damaged tail off the chain state; its blocks are executed again",
 			slog.String("file", path), slog.Int64("bytes", lost), slog.Int64("height", s.height))
 	}
+	return &app{log: log, path: path, snapshotEvery: snapshotEvery, journal: j, state: s, changed: make(chan struct{})}, nil
+}
+
+// readState reads a journal and checks the state that it makes.
+func readState(path string, g *Genesis) (*state, *journal, int64, error) {
+	s, err := newState(g)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	j, lost, err := openJournal(path, s.repeat)
+	if err != nil {
+		return nil, nil, 0, err
+	}
 	if got, err := s.rehash(); err != nil || got != s.appHash {
-		return nil, errors.Join(err, j.close(), fmt.Errorf(
+		return nil, nil, 0, errors.Join(err, j.close(), fmt.Errorf(
 			"%s: state after block %d hashes to %x, want %x\nhint: it belongs to another chain; move it away and it is rebuilt from the blocks",
 			path, s.height, got, s.appHash))
 	}
-	return &app{log: log, journal: j, state: s, changed: make(chan struct{})}, nil
+	return s, j, lost, nil
 }
 
 func (a *app) close() error { return a.journal.close() }
@@ -61,7 +74,7 @@ func (a *app) close() error { return a.journal.close() }
 func (a *app) Info(context.Context, *abci.RequestInfo) (*abci.ResponseInfo, error) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	r := &abci.ResponseInfo{AppVersion: appVersion, LastBlockHeight: a.state.height}
+	r := &abci.ResponseInfo{AppVersion: a.state.gov.version, LastBlockHeight: a.state.height}
 	if a.state.height > 0 {
 		r.LastBlockAppHash = a.state.appHash[:]
 	}
@@ -73,9 +86,9 @@ func (a *app) InitChain(_ context.Context, req *abci.RequestInitChain) (*abci.Re
 	if err := json.Unmarshal(req.AppStateBytes, &g); err != nil {
 		return nil, fmt.Errorf("genesis app_state: %w", err)
 	}
-	if req.ChainId != a.state.chainID || !bytes.Equal(g.Admin, a.state.admin) {
+	if req.ChainId != a.state.chainID || !bytes.Equal(g.Admin, a.state.genesis.Admin) {
 		return nil, fmt.Errorf("genesis is of chain %q with administrator %x, want %q and %x",
-			req.ChainId, g.Admin, a.state.chainID, a.state.admin)
+			req.ChainId, g.Admin, a.state.chainID, a.state.genesis.Admin)
 	}
 	return &abci.ResponseInitChain{AppHash: a.state.appHash[:]}, nil
 }
@@ -90,6 +103,7 @@ func (a *app) CheckTx(_ context.Context, req *abci.RequestCheckTx) (*abci.Respon
 // PrepareProposal leaves out what the block's earlier transactions made useless.
 func (a *app) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
 	b := a.state.begin(req.Height)
+	b.open(req.Time, nil)
 	var txs [][]byte
 	for _, raw := range req.Txs {
 		if b.apply(raw) == nil {
@@ -103,6 +117,7 @@ func (a *app) PrepareProposal(_ context.Context, req *abci.RequestPrepareProposa
 // so that a proof of inclusion proves effect.
 func (a *app) ProcessProposal(_ context.Context, req *abci.RequestProcessProposal) (*abci.ResponseProcessProposal, error) {
 	b := a.state.begin(req.Height)
+	b.open(req.Time, req.Hash)
 	for i, raw := range req.Txs {
 		if r := b.apply(raw); r != nil {
 			a.log.LogAttrs(context.Background(), slog.LevelWarn, "voting against a proposed block",
@@ -115,6 +130,7 @@ func (a *app) ProcessProposal(_ context.Context, req *abci.RequestProcessProposa
 
 func (a *app) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (*abci.ResponseFinalizeBlock, error) {
 	b := a.state.begin(req.Height)
+	b.open(req.Time, req.Hash)
 	results := make([]*abci.ExecTxResult, len(req.Txs))
 	for i, raw := range req.Txs {
 		results[i] = &abci.ExecTxResult{}
@@ -122,12 +138,22 @@ func (a *app) FinalizeBlock(_ context.Context, req *abci.RequestFinalizeBlock) (
 			results[i].Code, results[i].Log = uint32(r.Code), r.Text
 		}
 	}
+	if len(b.record.Anchors) == 0 {
+		b.record.Hash = nil
+	}
 	var err error
-	if b.record.AppHash, err = b.appHash(); err != nil {
+	if a.opening, err = b.finish(); err != nil {
 		return nil, err
 	}
 	a.pending = b
-	return &abci.ResponseFinalizeBlock{TxResults: results, AppHash: b.record.AppHash[:]}, nil
+	res := &abci.ResponseFinalizeBlock{TxResults: results, AppHash: b.record.AppHash[:]}
+	for _, v := range updates(a.state.gov, b.gov) {
+		res.ValidatorUpdates = append(res.ValidatorUpdates, abci.UpdateValidator(v.Key, int64(v.Power), cmted25519.KeyType))
+	}
+	if b.gov.version != a.state.gov.version {
+		res.ConsensusParamUpdates = &cmtproto.ConsensusParams{Version: &cmtproto.VersionParams{App: b.gov.version}}
+	}
+	return res, nil
 }
 
 // Commit returns when the block's changes are on disk. CometBFT has stored the
@@ -143,9 +169,10 @@ func (a *app) Commit(context.Context, *abci.RequestCommit) (*abci.ResponseCommit
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.state.commit(b); err != nil {
+	if err := a.state.commit(b, a.opening); err != nil {
 		return nil, err
 	}
+	a.keep()
 	close(a.changed)
 	a.changed = make(chan struct{})
 	return &abci.ResponseCommit{}, nil
@@ -158,6 +185,13 @@ func (a *app) check(raw []byte) *Refusal {
 	return a.state.begin(a.state.height + 1).apply(raw)
 }
 
+// governance returns who decides, which must not be changed.
+func (a *app) governance() *governance {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.state.gov
+}
+
 // next returns a channel that closes with the next block after height, the
 // newest one now.
 func (a *app) next() (height int64, changed <-chan struct{}) {
@@ -168,22 +202,25 @@ func (a *app) next() (height int64, changed <-chan struct{}) {
 
 // settled returns the block that put a transaction's effect in force, which is
 // in force already.
-func (a *app) settled(t *tx) int64 {
+func (a *app) settled(t *tx) (height int64) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	line := t.checkpoint.origin
-	if t.Kind == kindRegister {
-		line = t.reg.Origin
+	switch t.Kind {
+	case kindRegister, kindRotate:
+		if o := a.state.origins[hashOf(t.reg.Origin)]; o != nil {
+			return o.regHeight
+		}
+	case kindAnchor, kindAnchors:
+		for _, c := range t.checkpoints {
+			if o := a.state.origins[hashOf(c.origin)]; o != nil {
+				e, _ := o.find(c.size)
+				height = max(height, e.height)
+			}
+		}
+	default:
+		height = a.state.height - 1 // in force at the newest block, at the latest
 	}
-	o := a.state.origins[hashOf(line)]
-	switch {
-	case o == nil:
-		return 0
-	case t.Kind == kindRegister:
-		return o.regHeight
-	}
-	e, _ := o.find(t.checkpoint.size)
-	return e.height
+	return height
 }
 
 // history returns copies of up to limit anchors of origin with at least size

@@ -2,7 +2,6 @@ package comet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,13 +37,13 @@ func OpenArchive(home, chainID string) (*Archive, error) {
 	if genesis.ChainID != chainID {
 		return nil, fmt.Errorf("%s holds chain %q, want %q", root, genesis.ChainID, chainID)
 	}
-	var state genesisState
-	if err := json.Unmarshal(genesis.AppState, &state); err != nil {
-		return nil, fmt.Errorf("genesis app_state: %w", err)
+	start, err := readGenesis(genesis)
+	if err != nil {
+		return nil, err
 	}
 	var a *Archive
 	for range 3 { // a file that a running validator takes away spoils one copy
-		if a, err = openArchive(root, genesis, state.Admin); err == nil {
+		if a, err = openArchive(root, genesis, start); err == nil {
 			return a, nil
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -52,7 +51,7 @@ func OpenArchive(home, chainID string) (*Archive, error) {
 	return nil, fmt.Errorf("chain in %s cannot be read: %w", root, err)
 }
 
-func openArchive(root string, genesis *types.GenesisDoc, admin []byte) (a *Archive, err error) {
+func openArchive(root string, genesis *types.GenesisDoc, start *Genesis) (a *Archive, err error) {
 	tmp, err := os.MkdirTemp("", "trailmark-chain-")
 	if err != nil {
 		return nil, err
@@ -91,8 +90,9 @@ func openArchive(root string, genesis *types.GenesisDoc, admin []byte) (a *Archi
 	if err != nil {
 		return a, err
 	}
-	a.node.env = &core.Environment{BlockStore: store.NewBlockStore(blocks), StateStore: sm.NewStore(states, sm.StoreOptions{DiscardABCIResponses: true})}
-	a.node.app, err = openApp(filepath.Join(c.DBDir(), "state.journal"), genesis.ChainID, admin, slog.New(slog.DiscardHandler))
+	bs := store.NewBlockStore(blocks)
+	a.node.env = &core.Environment{BlockStore: bs, StateStore: sm.NewStore(states, sm.StoreOptions{DiscardABCIResponses: true})}
+	a.node.app, err = openApp(filepath.Join(c.DBDir(), "state.journal"), start, blocksOf(bs), slog.New(slog.DiscardHandler))
 	return a, err
 }
 

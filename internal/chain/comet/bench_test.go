@@ -27,22 +27,23 @@ func BenchmarkOpen(b *testing.B) {
 			admin := newKey(b)
 			l := newTestLog(b, "trailmark.example/acme/2026h1")
 			file := filepath.Join(b.TempDir(), "state.journal")
-			s := must(newState(testChain, public(admin)))(b)
+			s := must(newState(testGenesis(public(admin))))(b)
 			j, _, err := openJournal(file, s.repeat)
 			if err != nil {
 				b.Fatal(err)
 			}
 			block := func(change func(*batch) error) {
 				next := s.begin(s.height + 1)
+				next.open(s.now, nil)
 				if err := change(next); err != nil {
 					b.Fatal(err)
 				}
-				next.record.AppHash = must(next.appHash())(b)
+				opening := must(next.finish())(b)
 				raw := must(encodeRecord(&next.record))(b)
 				if _, err := j.f.Write(raw); err != nil { // without fsync
 					b.Fatal(err)
 				}
-				if err := s.commit(next); err != nil {
+				if err := s.commit(next, opening); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -55,7 +56,7 @@ func BenchmarkOpen(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				a := must(openApp(file, testChain, public(admin), slog.New(slog.DiscardHandler)))(b)
+				a := must(openApp(file, testGenesis(public(admin)), nil, slog.New(slog.DiscardHandler)))(b)
 				if a.state.appHash != s.appHash {
 					b.Fatal("another state")
 				}

@@ -46,8 +46,9 @@ func parseCheckpoint(signed []byte) (checkpoint, error) {
 	return checkpoint{c.Origin, c.Size, [32]byte(c.Hash)}, nil
 }
 
-// verifyCheckpoint reports an error unless the note carries v's signature.
-func verifyCheckpoint(signed []byte, v note.Verifier) error {
-	_, err := note.Open(signed, note.VerifierList(v))
+// verifyCheckpoint reports an error unless the note carries the signature of one
+// of the verifiers.
+func verifyCheckpoint(signed []byte, v note.Verifiers) error {
+	_, err := note.Open(signed, v)
 	return err
 }

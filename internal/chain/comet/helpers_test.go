@@ -1,6 +1,7 @@
 package comet
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/transparency-dev/formats/log"
@@ -18,6 +20,18 @@ import (
 )
 
 const testChain = "trailmark-test-1"
+
+// testValidator is the key of the one validator of the test chain's state.
+var testValidator = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{77}, 32))
+
+func testGenesis(admin ed25519.PublicKey) *Genesis {
+	return testGenesisOf(testChain, admin)
+}
+
+func testGenesisOf(chainID string, admin ed25519.PublicKey) *Genesis {
+	return &Genesis{ChainID: chainID, Time: time.Unix(1_800_000_000, 0).UTC(), Admin: admin, Version: stateVersion,
+		Validators: []Validator{{Key: public(testValidator), Power: 1}}}
+}
 
 func newKey(t testing.TB) ed25519.PrivateKey {
 	t.Helper()
@@ -117,7 +131,7 @@ type testApp struct {
 
 func newTestApp(t testing.TB, dir string, admin ed25519.PrivateKey) *testApp {
 	t.Helper()
-	a, err := openApp(filepath.Join(dir, "state.journal"), testChain, public(admin), strictLog(t))
+	a, err := openApp(filepath.Join(dir, "state.journal"), testGenesis(public(admin)), nil, strictLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,13 +144,21 @@ func (a *testApp) block(txs ...[]byte) ([]Code, []byte) {
 	a.t.Helper()
 	ctx := context.Background()
 	height, _ := a.next()
-	res := must(a.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{Height: height + 1, Txs: txs}))(a.t)
+	res := must(a.FinalizeBlock(ctx, &abci.RequestFinalizeBlock{Height: height + 1, Txs: txs,
+		Time: testGenesis(nil).Time.Add(timeOfHeight(height + 1)), Hash: hashOfHeight(height + 1)}))(a.t)
 	must(a.Commit(ctx, &abci.RequestCommit{}))(a.t)
 	var codes []Code
 	for _, r := range res.TxResults {
 		codes = append(codes, Code(r.Code))
 	}
 	return codes, res.AppHash
+}
+
+func timeOfHeight(h int64) time.Duration { return time.Duration(h) * time.Second }
+
+func hashOfHeight(h int64) []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "block %d", h))
+	return sum[:]
 }
 
 func (a *testApp) want(codes []Code, txs ...[]byte) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	cfg "github.com/cometbft/cometbft/config"
@@ -49,48 +50,102 @@ func settings(root string) *cfg.Config {
 	return c
 }
 
+// serve sets what a member with peers needs on top of settings.
+func serve(c *cfg.Config, n *Network) {
+	c.P2P.ListenAddress = "tcp://" + n.Listen
+	c.P2P.ExternalAddress = n.External
+	c.P2P.PersistentPeers = strings.Join(n.Peers, ",")
+	c.P2P.PexReactor = true
+	c.P2P.AddrBookStrict = false // members meet in private networks
+	c.P2P.AllowDuplicateIP = true
+	c.P2P.MaxNumInboundPeers = 64
+	c.P2P.MaxNumOutboundPeers = 16
+	c.P2P.FlushThrottleTimeout = 10 * time.Millisecond
+	if n.RPC != "" {
+		c.RPC.ListenAddress = "tcp://" + n.RPC
+		c.RPC.MaxOpenConnections = 200
+	}
+	// Rounds of a dead proposer are waited out; the others lengthen by the
+	// default deltas on a slow network.
+	c.Consensus.TimeoutPropose = 700 * time.Millisecond
+	c.Consensus.TimeoutPrevote = 300 * time.Millisecond
+	c.Consensus.TimeoutPrecommit = 300 * time.Millisecond
+	c.Consensus.PeerGossipSleepDuration = 20 * time.Millisecond
+	if t := n.Trust; t != nil {
+		c.StateSync.Enable = true
+		c.StateSync.RPCServers = t.Servers
+		c.StateSync.TrustHeight = t.Height
+		c.StateSync.TrustHash = fmt.Sprintf("%X", t.Hash)
+		c.StateSync.TrustPeriod = 100 * 365 * 24 * time.Hour // the invitation is as good as the genesis file
+		c.StateSync.DiscoveryTime = 5 * time.Second
+	}
+}
+
 // prepare creates genesis, keys and empty databases under root unless they are
 // there, and returns the genesis and the validator. A crash leaves either
 // all of them or none.
-func prepare(conf Config, root string) (*types.GenesisDoc, *privval.FilePV, error) {
+func prepare(conf Config, root string) (*types.GenesisDoc, *Genesis, *privval.FilePV, error) {
 	c := settings(root)
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
-		if err := create(conf, root); err != nil {
-			return nil, nil, fmt.Errorf("create validator in %s: %w", root, err)
+		if conf.Admin == nil {
+			return nil, nil, nil, fmt.Errorf("%s holds no chain\nhint: anchor join makes one from a genesis file and an invitation", conf.Home)
+		}
+		if err := create(root, func(pv *privval.FilePV) (*types.GenesisDoc, error) { return newGenesis(conf, pv) }); err != nil {
+			return nil, nil, nil, fmt.Errorf("create validator in %s: %w", root, err)
 		}
 	} else if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	genesis, err := types.GenesisDocFromFile(c.GenesisFile())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	var app genesisState
-	if err := json.Unmarshal(genesis.AppState, &app); err != nil {
-		return nil, nil, fmt.Errorf("%s: app_state: %w", c.GenesisFile(), err)
+	start, err := readGenesis(genesis)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%s: %w", c.GenesisFile(), err)
 	}
 	switch {
-	case genesis.ChainID != conf.ChainID:
-		return nil, nil, fmt.Errorf("%s holds chain %q, configured is %q", root, genesis.ChainID, conf.ChainID)
-	case string(app.Admin) != string(conf.Admin):
-		return nil, nil, fmt.Errorf("chain %q has administrator %x, configured is %x\nhint: the administrator is fixed in the genesis",
-			genesis.ChainID, app.Admin, conf.Admin)
+	case conf.ChainID != "" && genesis.ChainID != conf.ChainID:
+		return nil, nil, nil, fmt.Errorf("%s holds chain %q, configured is %q", root, genesis.ChainID, conf.ChainID)
+	case conf.Admin != nil && string(start.Admin) != string(conf.Admin):
+		return nil, nil, nil, fmt.Errorf("chain %q has administrator %x, configured is %x\nhint: the first administrator is fixed in the genesis",
+			genesis.ChainID, start.Admin, conf.Admin)
 	case time.Until(genesis.GenesisTime) > 0:
-		return nil, nil, fmt.Errorf("the clock says %s, chain %q began at %s\nhint: set the clock",
+		return nil, nil, nil, fmt.Errorf("the clock says %s, chain %q began at %s\nhint: set the clock",
 			time.Now().UTC().Format(time.RFC3339), genesis.ChainID, genesis.GenesisTime.Format(time.RFC3339))
 	}
 	// privval ends the process on a file it cannot read: read them first.
 	if err := readJSON(c.PrivValidatorKeyFile(), new(privval.FilePVKey)); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := readJSON(c.PrivValidatorStateFile(), new(privval.FilePVLastSignState)); err != nil {
-		return nil, nil, fmt.Errorf("%w\nhint: this file keeps the validator from signing twice; never restore an old one", err)
+		return nil, nil, nil, fmt.Errorf("%w\nhint: this file keeps the validator from signing twice; never restore an old one", err)
 	}
-	return genesis, privval.LoadFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile()), nil
+	return genesis, start, privval.LoadFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile()), nil
+}
+
+// newGenesis begins a chain with one validator.
+func newGenesis(conf Config, pv *privval.FilePV) (*types.GenesisDoc, error) {
+	app, err := json.Marshal(genesisState{Admin: conf.Admin, Version: stateVersion})
+	if err != nil {
+		return nil, err
+	}
+	params := types.DefaultConsensusParams()
+	params.Block.MaxBytes = 1 << 20
+	params.Evidence.MaxBytes = 64 << 10
+	params.Version.App = stateVersion
+	genesis := &types.GenesisDoc{
+		GenesisTime:     time.Now().UTC(),
+		ChainID:         conf.ChainID,
+		ConsensusParams: params,
+		Validators:      []types.GenesisValidator{{PubKey: pv.Key.PubKey, Power: 1, Name: "trailmark"}},
+		AppState:        app,
+	}
+	return genesis, genesis.ValidateAndComplete()
 }
 
 // create builds root beside its place and renames it there.
-func create(conf Config, root string) (err error) {
+func create(root string, begin func(*privval.FilePV) (*types.GenesisDoc, error)) (err error) {
 	tmp := root + ".new"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
@@ -101,22 +156,9 @@ func create(conf Config, root string) (err error) {
 			return err
 		}
 	}
-	app, err := json.Marshal(genesisState{Admin: conf.Admin})
-	if err != nil {
-		return err
-	}
 	pv := privval.GenFilePV(c.PrivValidatorKeyFile(), c.PrivValidatorStateFile())
-	params := types.DefaultConsensusParams()
-	params.Block.MaxBytes = 1 << 20
-	params.Evidence.MaxBytes = 64 << 10
-	genesis := &types.GenesisDoc{
-		GenesisTime:     time.Now().UTC(),
-		ChainID:         conf.ChainID,
-		ConsensusParams: params,
-		Validators:      []types.GenesisValidator{{PubKey: pv.Key.PubKey, Power: 1, Name: "trailmark"}},
-		AppState:        app,
-	}
-	if err := genesis.ValidateAndComplete(); err != nil {
+	genesis, err := begin(pv)
+	if err != nil {
 		return err
 	}
 	if err := genesis.SaveAs(c.GenesisFile()); err != nil {

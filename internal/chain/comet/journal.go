@@ -2,13 +2,16 @@ package comet
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"trailmark/internal/dcbor"
 )
@@ -20,11 +23,14 @@ import (
 //
 // in big-endian order. It is used by one goroutine at a time.
 type journal struct {
-	f *os.File
+	f      *os.File
+	size   int64      // bytes up to the end
+	chunks [][32]byte // hashes of the whole chunks
+	sum    hash.Hash  // of the one under way
 }
 
 const (
-	journalMagic  = "TMCHAIN1"
+	journalMagic  = "TMCHAIN2"
 	journalHeader = 8
 	maxRecord     = 1 << 20 // a full block of registrations is under 900 KB
 )
@@ -46,7 +52,8 @@ func openJournal(path string, each func(*record) error) (j *journal, lost int64,
 	if err != nil {
 		return nil, 0, err
 	}
-	end, err := readJournal(bufio.NewReaderSize(f, 64<<10), each)
+	j = &journal{f: f, sum: sha256.New()}
+	end, err := readRecords(bufio.NewReaderSize(f, 64<<10), journalMagic, each)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
@@ -67,23 +74,52 @@ func openJournal(path string, each func(*record) error) (j *journal, lost int64,
 	if err := f.Sync(); err != nil {
 		return nil, 0, err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := syncParent(path); err != nil {
 		return nil, 0, err
 	}
-	return &journal{f}, lost, nil
+	if _, err := io.Copy(tally{j}, io.NewSectionReader(f, 0, max(end, int64(len(journalMagic))))); err != nil {
+		return nil, 0, err
+	}
+	return j, lost, nil
 }
 
-// readJournal returns the offset behind the last intact record. Its error is
-// never about damage: it is that of each, or a file that is no journal.
-func readJournal(r io.Reader, each func(*record) error) (end int64, err error) {
-	magic := make([]byte, len(journalMagic))
+// tally counts what is in the journal's file into size and chunk hashes.
+type tally struct{ j *journal }
+
+func (t tally) Write(b []byte) (int, error) {
+	n := len(b)
+	for j := t.j; len(b) > 0; {
+		part := b[:min(int64(len(b)), chunkSize-j.size%chunkSize)]
+		j.sum.Write(part)
+		j.size += int64(len(part))
+		if b = b[len(part):]; j.size%chunkSize == 0 {
+			j.chunks = append(j.chunks, [32]byte(j.sum.Sum(nil)))
+			j.sum.Reset()
+		}
+	}
+	return n, nil
+}
+
+// prefix returns the journal's bytes and the hashes of its chunks.
+func (j *journal) prefix() (size int64, chunks [][32]byte) {
+	chunks = slices.Clone(j.chunks)
+	if j.size%chunkSize != 0 {
+		chunks = append(chunks, [32]byte(j.sum.Sum(nil)))
+	}
+	return j.size, chunks
+}
+
+// readRecords returns the offset behind the last intact record. Its error is
+// never about damage: it is that of each, or a file that does not begin with want.
+func readRecords[T any](r io.Reader, want string, each func(*T) error) (end int64, err error) {
+	magic := make([]byte, len(want))
 	switch _, err := io.ReadFull(r, magic); {
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return 0, nil // killed while it was created
 	case err != nil:
 		return 0, err
-	case string(magic) != journalMagic:
-		return 0, fmt.Errorf("starts with %q, want %q", magic, journalMagic)
+	case string(magic) != want:
+		return 0, fmt.Errorf("starts with %q, want %q", magic, want)
 	}
 	end = int64(len(magic))
 	header := make([]byte, journalHeader)
@@ -102,7 +138,7 @@ func readJournal(r io.Reader, each func(*record) error) (end int64, err error) {
 		if binary.BigEndian.Uint32(header[4:]) != recordSum(header[:4], payload) {
 			return end, nil
 		}
-		rec := new(record)
+		rec := new(T)
 		if err := dcbor.UnmarshalMax(payload, rec, maxRecord); err != nil {
 			return end, fmt.Errorf("record at byte %d: %w", end, err)
 		}
@@ -130,7 +166,11 @@ func (j *journal) append(r *record) error {
 	if _, err := j.f.Write(b); err != nil {
 		return err
 	}
-	return j.f.Sync()
+	if err := j.f.Sync(); err != nil {
+		return err
+	}
+	_, err = tally{j}.Write(b)
+	return err
 }
 
 func encodeRecord(r *record) ([]byte, error) {
@@ -153,6 +193,9 @@ func recordSum(length, payload []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	return crc32.Update(crc32.Checksum(length, table), table, payload)
 }
+
+// syncParent makes the name of a file survive loss of power.
+func syncParent(path string) error { return syncDir(filepath.Dir(path)) }
 
 // syncDir makes names created in dir survive loss of power.
 func syncDir(dir string) error {

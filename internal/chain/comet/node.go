@@ -9,14 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	dbm "github.com/cometbft/cometbft-db"
 	cfg "github.com/cometbft/cometbft/config"
 	"github.com/cometbft/cometbft/mempool"
 	"github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/p2p"
+	"github.com/cometbft/cometbft/privval"
 	"github.com/cometbft/cometbft/proxy"
 	"github.com/cometbft/cometbft/rpc/core"
+	"github.com/cometbft/cometbft/store"
 	"github.com/cometbft/cometbft/types"
 )
 
@@ -28,6 +31,23 @@ type Config struct {
 	ChainID string            // 1 to 50 bytes; fixed on the first start
 	Admin   ed25519.PublicKey // registers origins; fixed on the first start
 	Log     *slog.Logger      // nil for slog.Default
+	Network *Network          // nil for a validator without peers
+}
+
+// Network is how a member of a consortium meets the others.
+type Network struct {
+	Listen   string   // host:port for peers
+	External string   // host:port that peers are told, if it is another
+	Peers    []string // id@host:port, kept connected
+	RPC      string   // host:port of CometBFT's RPC; "" for none
+	Trust    *Trust   // fetch the state from peers instead of executing every block; only on the first start
+}
+
+// Trust is a block that a new member knows to be the chain's.
+type Trust struct {
+	Height  int64
+	Hash    []byte
+	Servers []string // RPC of members, at least one
 }
 
 // Node is a running validator. Its methods are safe for concurrent use.
@@ -35,6 +55,7 @@ type Node struct {
 	conf    Config
 	app     *app
 	comet   *node.Node
+	signer  *privval.FilePV   // the member's key; CometBFT's while it runs
 	env     *core.Environment // the stores behind comet
 	genesis *types.GenesisDoc
 	halted  chan struct{} // closed when consensus has ended, for good or ill
@@ -54,11 +75,13 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 	switch {
 	case conf.Home == "":
 		return nil, errors.New("chain home is not set")
-	case conf.ChainID == "" || len(conf.ChainID) > maxChainID:
+	case len(conf.ChainID) > maxChainID || conf.ChainID == "" && conf.Admin != nil:
 		return nil, fmt.Errorf("chain id of %d bytes, want 1 to %d", len(conf.ChainID), maxChainID)
 	}
-	if err := checkKey(conf.Admin); err != nil {
-		return nil, fmt.Errorf("chain administrator: %w", err)
+	if conf.Admin != nil || conf.Network == nil {
+		if err := checkKey(conf.Admin); err != nil {
+			return nil, fmt.Errorf("chain administrator: %w", err)
+		}
 	}
 	if conf.Log == nil {
 		conf.Log = slog.Default()
@@ -67,12 +90,13 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 		return nil, err
 	}
 	root := filepath.Join(conf.Home, "validator")
-	genesis, validator, err := prepare(conf, root)
+	genesis, start, validator, err := prepare(conf, root)
 	if err != nil {
 		return nil, err
 	}
+	conf.ChainID = genesis.ChainID
 
-	n = &Node{conf: conf, genesis: genesis, halted: make(chan struct{})}
+	n = &Node{conf: conf, genesis: genesis, signer: validator, halted: make(chan struct{})}
 	var open []dbm.DB
 	defer func() {
 		if r := recover(); r != nil { // how CometBFT reports stores that contradict each other
@@ -89,6 +113,9 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 		}
 	}()
 	c := settings(root)
+	if conf.Network != nil {
+		serve(c, conf.Network)
+	}
 	// The block store's lock keeps a second process away from the journal.
 	blocks, err := cfg.DefaultDBProvider(&cfg.DBContext{ID: "blockstore", Config: c})
 	if err != nil {
@@ -105,7 +132,7 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 		}
 		return db, err
 	}
-	if n.app, err = openApp(filepath.Join(root, "data", "state.journal"), conf.ChainID, conf.Admin, conf.Log); err != nil {
+	if n.app, err = openApp(filepath.Join(root, "data", "state.journal"), start, blocksOf(store.NewBlockStore(blocks)), conf.Log); err != nil {
 		return n, err
 	}
 	nodeKey, err := p2p.LoadNodeKey(c.NodeKeyFile())
@@ -121,7 +148,7 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 	if n.env, err = n.comet.ConfigureRPC(); err != nil {
 		return n, err
 	}
-	alone := len(genesis.Validators) == 1
+	alone := n.alone()
 	if err := repairWAL(c.Consensus.WalFile(), n.comet.BlockStore().Height(), validator, alone, conf.Log); err != nil {
 		return n, fmt.Errorf("consensus log in %s: %w", root, err)
 	}
@@ -134,15 +161,55 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 			w.Wait()
 		}
 	}(n.halted, n.env.ConsensusState)
-	if height, _ := n.app.next(); alone {
+	if alone && !c.StateSync.Enable {
 		// The last block may have anchors whose time the next block fixes.
-		if waitErr := n.wait(ctx, height+n.owed(height)); waitErr != nil {
+		if waitErr := n.settle(ctx); waitErr != nil {
 			waitErr = errors.Join(waitErr, n.Stop())
 			n.app, open = nil, nil // closed
 			return n, waitErr
 		}
+		if upErr := n.upgrade(ctx); upErr != nil {
+			upErr = errors.Join(upErr, n.Stop())
+			n.app, open = nil, nil // closed
+			return n, upErr
+		}
 	}
 	return n, nil
+}
+
+// alone reports whether nobody but this member votes.
+func (n *Node) alone() bool {
+	vs := n.app.governance().validators
+	return len(vs) == 1 && string(vs[0].Key) == string(n.signer.Key.PubKey.Bytes())
+}
+
+// upgrade takes a chain of an earlier version, which has this one validator, to
+// the rules of the present one.
+func (n *Node) upgrade(ctx context.Context) error {
+	if n.app.governance().version >= stateVersion {
+		return nil
+	}
+	raw, err := newTx(n.conf.ChainID, n.signer.Key.PrivKey.Bytes(), kindUpgrade, []byte{stateVersion})
+	if err != nil {
+		return err
+	}
+	if err := n.Submit(ctx, raw); err != nil {
+		return fmt.Errorf("upgrade chain %s: %w", n.conf.ChainID, err)
+	}
+	n.conf.Log.LogAttrs(ctx, slog.LevelInfo, "chain upgraded: votes, key rotation and a dated history",
+		slog.String("chain", n.conf.ChainID), slog.Int("version", stateVersion), slog.Int64("height", n.Height()))
+	return nil
+}
+
+// blocksOf tells hash and time of a store's blocks.
+func blocksOf(bs *store.BlockStore) blockOf {
+	return func(height int64) ([]byte, time.Time, bool) {
+		meta := bs.LoadBlockMeta(height)
+		if meta == nil {
+			return nil, time.Time{}, false
+		}
+		return meta.BlockID.Hash, meta.Header.Time, true
+	}
 }
 
 // owed is 1 if a block must follow height without being asked for: the first
@@ -155,6 +222,20 @@ func (n *Node) owed(height int64) int64 {
 		return 1
 	}
 	return 0
+}
+
+// settle waits until no block is owed: all anchors have their time, and a header
+// shows the app hash that covers it.
+func (n *Node) settle(ctx context.Context) error {
+	for {
+		height, _ := n.app.next()
+		if n.owed(height) == 0 {
+			return nil
+		}
+		if err := n.wait(ctx, height+1); err != nil {
+			return err
+		}
+	}
 }
 
 // wait returns when block height is committed.
@@ -180,6 +261,14 @@ var errHalted = errors.New("consensus has stopped\nhint: the log says why; a val
 // first returned.
 func (n *Node) Stop() error {
 	n.stop.Do(func() {
+		// A lone validator is stopped between blocks: the next start has nothing
+		// to take back.
+		if ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second); n.alone() {
+			_ = n.settle(ctx) // in vain if consensus has halted
+			cancel()
+		} else {
+			cancel()
+		}
 		n.reads.Lock()
 		n.stopped = true
 		n.reads.Unlock()
@@ -259,10 +348,7 @@ func (n *Node) Anchor(ctx context.Context, submitter ed25519.PrivateKey, signed 
 func (n *Node) ChainID() string { return n.conf.ChainID }
 
 // Validators returns how many validators vote.
-func (n *Node) Validators() int {
-	_, vals := n.env.ConsensusState.GetValidators()
-	return len(vals)
-}
+func (n *Node) Validators() int { return len(n.Voters()) }
 
 // Height returns the number of the newest block.
 func (n *Node) Height() int64 {

@@ -251,6 +251,9 @@ func TestLostVote(t *testing.T) {
 	l := newTestLog(t, "trailmark.example/acme/2026h1")
 	n := start(t, home, admin)
 	submit(t, n, l.register(admin, 1, gateway), l.anchor(gateway, 5))
+	if err := n.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	height := n.Height()
 	stop(t, n)
 

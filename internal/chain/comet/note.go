@@ -1,19 +1,18 @@
 package comet
 
-import (
-	"errors"
+import "fmt"
 
-	"trailmark/internal/dcbor"
-)
-
-// Note is the signed checkpoint that an anchor transaction carries.
-func Note(tx []byte) ([]byte, error) {
-	var e txEnvelope
-	if err := dcbor.UnmarshalMax(tx, &e, MaxTx); err != nil {
+// Note is the signed checkpoint of an origin that an anchor transaction carries.
+// With origin "" it is that of a transaction with one.
+func Note(raw []byte, origin string) ([]byte, error) {
+	t, err := decodeTx(raw)
+	if err != nil {
 		return nil, err
 	}
-	if e.Version != txVersion || e.Kind != kindAnchor {
-		return nil, errors.New("not an anchor transaction")
+	for i, c := range t.checkpoints {
+		if c.origin == origin || origin == "" && len(t.checkpoints) == 1 {
+			return t.notes[i], nil
+		}
 	}
-	return e.Body, nil
+	return nil, fmt.Errorf("not a transaction that anchors %q", origin)
 }

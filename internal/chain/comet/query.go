@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cometbft/cometbft/crypto/merkle"
@@ -149,7 +150,7 @@ func (n *Node) find(origin string, e entry) ([]byte, error) {
 	}
 	want := checkpoint{origin, e.size, e.root}
 	for _, raw := range block.Txs {
-		if t, err := decodeTx(raw); err == nil && t.Kind == kindAnchor && t.checkpoint == want {
+		if t, err := decodeTx(raw); err == nil && slices.Contains(t.checkpoints, want) {
 			return raw, nil
 		}
 	}

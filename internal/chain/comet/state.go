@@ -10,7 +10,9 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"time"
 
+	"github.com/cometbft/cometbft/crypto/merkle"
 	"golang.org/x/mod/sumdb/note"
 
 	"trailmark/internal/dcbor"
@@ -19,7 +21,12 @@ import (
 // maxOrigins bounds what a block's app hash costs.
 const maxOrigins = 4096
 
-const stateDomain = "trailmark chain state v1"
+const (
+	stateVersion = 2 // of new chains; 1 had no votes and no dated history
+
+	stateDomain1 = "trailmark chain state v1"
+	stateDomain2 = "trailmark chain state v2"
+)
 
 // originHash is the SHA-256 of an origin line.
 type originHash = [32]byte
@@ -31,14 +38,15 @@ type entry struct {
 	size   uint64
 	root   [32]byte
 	height int64
+	index  uint64 // among all anchors of the chain
 }
 
 // head is what the rules need to know of one origin. It is copied by value.
 type head struct {
 	reg       Registration
-	regHeight int64         // of the registration; not in the app hash
-	verifier  note.Verifier // of reg.LogKey
-	last      entry         // zero before the first anchor
+	regHeight int64          // of the registration; not in the app hash
+	verifiers note.Verifiers // of reg's log keys
+	last      entry          // zero before the first anchor
 	count     uint64
 	fold      [32]byte
 }
@@ -52,16 +60,25 @@ type origin struct {
 // state is the committed state after a block. It has no lock: app owns it.
 type state struct {
 	chainID string
-	admin   ed25519.PublicKey
+	genesis *Genesis
 	height  int64
+	now     time.Time // of block height, which is that of the commit before it
 	appHash [32]byte
+	opening opening // of appHash, of version 2
+	shown   opening // of the one before, which the header of block height may show
+	gov     *governance
 	origins map[originHash]*origin
+	history *history
+	undated []Dated  // anchors of block height, whose time the next block knows
+	hash    [32]byte // of block height, if undated is not empty
 }
 
-func newState(chainID string, admin ed25519.PublicKey) (*state, error) {
-	s := &state{chainID: chainID, admin: admin, origins: make(map[originHash]*origin)}
+func newState(g *Genesis) (*state, error) {
+	gov := &governance{version: g.Version, admin: g.Admin, validators: slices.Clone(g.Validators)}
+	slices.SortFunc(gov.validators, func(a, b Validator) int { return bytes.Compare(a.Key, b.Key) })
+	s := &state{chainID: g.ChainID, genesis: g, now: g.Time, gov: gov, origins: make(map[originHash]*origin), history: newHistory()}
 	var err error
-	s.appHash, err = s.begin(0).appHash()
+	s.appHash, s.opening, err = s.begin(0).appHash()
 	return s, err
 }
 
@@ -70,18 +87,27 @@ func newState(chainID string, admin ed25519.PublicKey) (*state, error) {
 type batch struct {
 	base    *state
 	height  int64
+	now     time.Time
+	gov     *governance // replaced when it changes
 	changed map[originHash]head
-	added   int // origins in changed that base lacks
+	added   int      // origins in changed that base lacks
+	dating  [][]byte // leaves of the base's undated anchors
+	undated []Dated
 	record  record
 }
 
-// record is what a block changed, in the order it did.
+// record is what a block changed, in the order it did; governing transactions
+// touch nothing that the others do.
 type record struct {
 	_             struct{} `cbor:",toarray"`
 	Height        int64
+	Seconds       int64    // the block's time
+	Nanos         int64    // and its fraction
+	Hash          []byte   // of the block, if it has anchors
 	AppHash       [32]byte // after the block
 	Registrations []Registration
 	Anchors       []anchorRecord
+	Govern        [][]byte // transactions
 }
 
 type anchorRecord struct {
@@ -91,8 +117,21 @@ type anchorRecord struct {
 	Root   [32]byte
 }
 
+// begin starts the block of the given height; open gives it its time.
 func (s *state) begin(height int64) *batch {
-	return &batch{base: s, height: height, changed: make(map[originHash]head), record: record{Height: height}}
+	return &batch{base: s, height: height, now: s.now, gov: s.gov, changed: make(map[originHash]head), record: record{Height: height}}
+}
+
+// open makes the block's time known: it is that of the commit before, so that
+// the anchors of that block get theirs, and votes may have run out.
+func (b *batch) open(now time.Time, hash []byte) {
+	b.now = now.UTC()
+	b.record.Seconds, b.record.Nanos, b.record.Hash = now.Unix(), int64(now.Nanosecond()), hash
+	for _, d := range b.base.undated {
+		d.Time = b.now
+		b.dating = append(b.dating, d.hash())
+	}
+	b.expire()
 }
 
 func (b *batch) head(h originHash) (head, bool) {
@@ -111,15 +150,22 @@ func (b *batch) apply(raw []byte) *Refusal {
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		return r
 	}
-	if t.Kind == kindRegister {
+	switch {
+	case t.Kind > kindRegister && t.Kind != kindUpgrade && b.gov.version < stateVersion:
+		return refuse(CodeVersion, "%s on a chain of version %d, want %d", kindName(t.Kind), b.gov.version, stateVersion)
+	case t.Kind == kindRegister || t.Kind == kindRotate:
 		return b.applyRegister(t)
+	case t.Kind == kindAnchor || t.Kind == kindAnchors:
+		return b.applyAnchors(t)
+	case !t.signed(b.base.chainID):
+		return refuse(CodeSignature, "not signed by %x for chain %s", t.Key, b.base.chainID)
 	}
-	return b.applyAnchor(t)
+	return b.govern(t, raw)
 }
 
 func (b *batch) applyRegister(t *tx) *Refusal {
-	if !bytes.Equal(t.Key, b.base.admin) {
-		return refuse(CodeAdmin, "registration by %x, want the administrator %x", t.Key, b.base.admin)
+	if !bytes.Equal(t.Key, b.gov.admin) {
+		return refuse(CodeAdmin, "registration by %x, want the administrator %x", t.Key, b.gov.admin)
 	}
 	if !t.signed(b.base.chainID) {
 		return refuse(CodeSignature, "not signed by %x for chain %s", t.Key, b.base.chainID)
@@ -130,8 +176,8 @@ func (b *batch) applyRegister(t *tx) *Refusal {
 		return refuse(CodeAlready, "origin %q is at revision %d already", t.reg.Origin, t.reg.Revision)
 	case t.reg.Revision != h.reg.Revision+1:
 		return refuse(CodeRevision, "revision %d of origin %q, want %d", t.reg.Revision, t.reg.Origin, h.reg.Revision+1)
-	case known && t.reg.LogKey != h.reg.LogKey:
-		return refuse(CodeLogKey, "origin %q has log key %s, got %s\nhint: a new log key needs a new origin",
+	case known && (!t.reg.overlaps(&h.reg) || b.gov.version < stateVersion && t.reg.LogKey != h.reg.LogKey):
+		return refuse(CodeLogKey, "origin %q has log key %s, got %s\nhint: register both keys first, then the new one alone",
 			t.reg.Origin, h.reg.LogKey, t.reg.LogKey)
 	case !known && len(b.base.origins)+b.added >= maxOrigins:
 		return refuse(CodeFull, "%d origins are registered, want %d at most", maxOrigins, maxOrigins)
@@ -142,8 +188,40 @@ func (b *batch) applyRegister(t *tx) *Refusal {
 	return nil
 }
 
-func (b *batch) applyAnchor(t *tx) *Refusal {
-	c, key := t.checkpoint, hashOf(t.checkpoint.origin)
+// applyAnchors takes all checkpoints of a transaction or none: all are checked
+// before the first is taken, and no two are of one origin.
+func (b *batch) applyAnchors(t *tx) *Refusal {
+	var already *Refusal
+	for i, c := range t.checkpoints {
+		r := b.mayAnchor(t, t.notes[i], c)
+		if r != nil && (r.Code != CodeAlready || len(t.notes) == 1) {
+			return r
+		}
+		if r != nil {
+			already = r
+		}
+	}
+	if already != nil { // in a block it would carry what it did not change
+		all := true
+		for _, c := range t.checkpoints {
+			h, _ := b.head(hashOf(c.origin))
+			all = all && h.last.size >= c.size
+		}
+		if all {
+			return already
+		}
+		return refuse(CodeBehind, "some of the %d checkpoints are anchored already: %s", len(t.notes), already.Text)
+	}
+	for _, c := range t.checkpoints {
+		if err := b.anchor(hashOf(c.origin), c.size, c.root); err != nil {
+			return refuse(CodeMalformed, "anchor: %v", err) // not reached: mayAnchor said so
+		}
+	}
+	return nil
+}
+
+func (b *batch) mayAnchor(t *tx, signed []byte, c checkpoint) *Refusal {
+	key := hashOf(c.origin)
 	h, known := b.head(key)
 	if !known {
 		return refuse(CodeOrigin, "origin %q is not registered\nhint: the chain's administrator registers it", c.origin)
@@ -155,14 +233,11 @@ func (b *batch) applyAnchor(t *tx) *Refusal {
 	if !t.signed(b.base.chainID) {
 		return refuse(CodeSignature, "not signed by %x for chain %s", t.Key, b.base.chainID)
 	}
-	if err := verifyCheckpoint(t.Body, h.verifier); err != nil {
+	if err := verifyCheckpoint(signed, h.verifiers); err != nil {
 		return refuse(CodeCheckpoint, "checkpoint of %q at size %d: %v", c.origin, c.size, err)
 	}
 	if c.size <= h.last.size {
 		return b.behind(key, h, c)
-	}
-	if err := b.anchor(key, c.size, c.root); err != nil {
-		return refuse(CodeMalformed, "anchor: %v", err)
 	}
 	return nil
 }
@@ -197,7 +272,7 @@ func (b *batch) register(r Registration) error {
 	if !known {
 		b.added++
 	}
-	h.reg, h.regHeight, h.verifier = r, b.height, v
+	h.reg, h.regHeight, h.verifiers = r, b.height, v
 	b.changed[key] = h
 	b.record.Registrations = append(b.record.Registrations, r)
 	return nil
@@ -213,18 +288,18 @@ func (b *batch) anchor(key originHash, size uint64, root [32]byte) error {
 	fold = dcbor.AppendInt(fold, int64(size)) // at most math.MaxInt64
 	fold = dcbor.AppendBytes(fold, root[:])
 	fold = dcbor.AppendInt(fold, b.height)
-	h.last, h.count, h.fold = entry{size, root, b.height}, h.count+1, sha256.Sum256(fold)
+	index := b.base.history.size() + uint64(len(b.base.undated)+len(b.undated))
+	h.last, h.count, h.fold = entry{size, root, b.height, index}, h.count+1, sha256.Sum256(fold)
 	b.changed[key] = h
+	d := Dated{Origin: h.reg.Origin, Size: size, Root: root, Height: b.height}
+	copy(d.Block[:], b.record.Hash)
+	b.undated = append(b.undated, d)
 	b.record.Anchors = append(b.record.Anchors, anchorRecord{Origin: key, Size: size, Root: root})
 	return nil
 }
 
-// appHash returns the hash of the state as it will be.
-func (b *batch) appHash() ([32]byte, error) {
-	prefix, err := dcbor.Marshal([]any{stateDomain, b.base.chainID, []byte(b.base.admin)})
-	if err != nil {
-		return [32]byte{}, err
-	}
+// appHash returns the hash of the state as it will be, and what it is made of.
+func (b *batch) appHash() (hash [32]byte, o opening, err error) {
 	keys := make(map[originHash]struct{}, len(b.base.origins)+len(b.changed))
 	for k := range b.base.origins {
 		keys[k] = struct{}{}
@@ -232,43 +307,85 @@ func (b *batch) appHash() ([32]byte, error) {
 	for k := range b.changed {
 		keys[k] = struct{}{}
 	}
-	sum := sha256.New()
-	sum.Write(prefix)
+	version := b.gov.version
+	var leaves [][]byte
 	for _, k := range slices.SortedFunc(maps.Keys(keys), func(a, b originHash) int { return bytes.Compare(a[:], b[:]) }) {
 		leaf := [32]byte{}
 		if h, ok := b.changed[k]; ok {
-			if leaf, err = h.hash(); err != nil {
-				return leaf, err
+			if leaf, err = h.hash(version); err != nil {
+				return leaf, o, err
+			}
+		} else if version != b.base.gov.version {
+			if leaf, err = b.base.origins[k].hash(version); err != nil {
+				return leaf, o, err
 			}
 		} else {
 			leaf = b.base.origins[k].leaf
 		}
-		sum.Write(leaf[:])
+		leaves = append(leaves, leaf[:])
 	}
-	return [32]byte(sum.Sum(nil)), nil
+	if version < stateVersion {
+		prefix, err := dcbor.Marshal([]any{stateDomain1, b.base.chainID, []byte(b.gov.admin)})
+		return sha256.Sum256(slices.Concat(prefix, bytes.Join(leaves, nil))), o, err
+	}
+	o.origins = [32]byte(merkle.HashFromByteSlices(leaves))
+	o.size = b.base.history.size() + uint64(len(b.dating))
+	if o.history, err = b.base.history.with(b.dating); err != nil {
+		return hash, o, err
+	}
+	if o.rest, err = b.gov.hash(b.undated); err != nil {
+		return hash, o, err
+	}
+	return o.hash(b.base.chainID), o, nil
 }
 
-func (h *head) hash() ([32]byte, error) {
-	b, err := dcbor.Marshal([]any{
-		h.reg.Origin, h.reg.LogKey, h.reg.Revision, h.reg.Submitters,
-		h.count, h.last.size, h.last.root, h.fold,
-	})
+func (h *head) hash(version uint64) ([32]byte, error) {
+	fields := []any{h.reg.Origin, h.reg.LogKey, h.reg.Revision, h.reg.Submitters, h.count, h.last.size, h.last.root, h.fold}
+	if version >= stateVersion {
+		fields = append(fields, h.reg.NextKey)
+	}
+	b, err := dcbor.Marshal(fields)
 	return sha256.Sum256(b), err
 }
 
-// commit makes the batch the state.
-func (s *state) commit(b *batch) error {
-	s.merge(b)
-	for k := range b.changed {
-		if err := s.origins[k].rehash(); err != nil {
+// turn begins an epoch if the block changed the validators. CometBFT lets new
+// ones vote two blocks later.
+func (b *batch) turn() {
+	if len(updates(b.base.gov, b.gov)) == 0 {
+		return
+	}
+	g := b.gov.clone()
+	g.epochs = append(g.epochs, epoch{From: b.height + 2, Validators: slices.Clone(g.validators)})
+	b.gov = g
+}
+
+// finish fixes the epoch that the block begins and its app hash.
+func (b *batch) finish() (o opening, err error) {
+	b.turn()
+	b.record.AppHash, o, err = b.appHash()
+	return o, err
+}
+
+// commit makes the batch, whose app hash opens as o, the state.
+func (s *state) commit(b *batch, o opening) error {
+	upgraded := b.gov.version != s.gov.version
+	if err := s.merge(b); err != nil {
+		return err
+	}
+	for k, org := range s.origins {
+		if _, ok := b.changed[k]; !ok && !upgraded {
+			continue
+		}
+		if err := org.rehash(s.gov.version); err != nil {
 			return err
 		}
 	}
+	s.shown, s.opening = s.opening, o
 	return nil
 }
 
-// merge is commit without the leaf hashes.
-func (s *state) merge(b *batch) {
+// merge is commit without the hashes of origins and state.
+func (s *state) merge(b *batch) error {
 	for k, h := range b.changed {
 		o := s.origins[k]
 		if o == nil {
@@ -277,15 +394,25 @@ func (s *state) merge(b *batch) {
 		}
 		o.head = h
 	}
+	if len(b.dating) > 0 {
+		if err := s.history.append(dated{s.height, s.hash, b.now}, b.dating); err != nil {
+			return err
+		}
+	}
+	index := s.history.size()
 	for _, a := range b.record.Anchors {
 		o := s.origins[a.Origin]
-		o.history = append(o.history, entry{a.Size, a.Root, b.height})
+		o.history = append(o.history, entry{a.Size, a.Root, b.height, index})
+		index++
 	}
-	s.height, s.appHash = b.height, b.record.AppHash
+	s.undated, s.hash = b.undated, [32]byte{}
+	copy(s.hash[:], b.record.Hash)
+	s.height, s.now, s.gov, s.appHash = b.height, b.now, b.gov, b.record.AppHash
+	return nil
 }
 
-func (o *origin) rehash() (err error) {
-	o.leaf, err = o.hash()
+func (o *origin) rehash(version uint64) (err error) {
+	o.leaf, err = o.hash(version)
 	return err
 }
 
@@ -297,6 +424,7 @@ func (s *state) repeat(r *record) error {
 		return fmt.Errorf("block %d after block %d", r.Height, s.height)
 	}
 	b := s.begin(r.Height)
+	b.open(time.Unix(r.Seconds, r.Nanos), r.Hash)
 	for _, reg := range r.Registrations {
 		if err := b.register(reg); err != nil {
 			return err
@@ -307,19 +435,32 @@ func (s *state) repeat(r *record) error {
 			return err
 		}
 	}
+	for _, raw := range r.Govern {
+		t, err := decodeTx(raw)
+		if err != nil {
+			return err
+		}
+		if refusal := b.govern(t, raw); refusal != nil {
+			return refusal
+		}
+	}
+	b.turn()
 	b.record.AppHash = r.AppHash
-	s.merge(b)
-	return nil
+	return s.merge(b)
 }
 
 // rehash hashes the whole state anew.
 func (s *state) rehash() ([32]byte, error) {
 	for _, o := range s.origins {
-		if err := o.rehash(); err != nil {
+		if err := o.rehash(s.gov.version); err != nil {
 			return [32]byte{}, err
 		}
 	}
-	return s.begin(s.height).appHash()
+	b := s.begin(s.height)
+	b.undated = s.undated
+	hash, o, err := b.appHash()
+	s.opening = o
+	return hash, err
 }
 
 // find returns the anchor of exactly this size.
@@ -337,6 +478,6 @@ func (o *origin) from(size uint64) int {
 }
 
 func (r *Registration) equal(o *Registration) bool {
-	return r.Revision == o.Revision && r.Origin == o.Origin && r.LogKey == o.LogKey &&
+	return r.Revision == o.Revision && r.Origin == o.Origin && r.LogKey == o.LogKey && r.NextKey == o.NextKey &&
 		slices.EqualFunc(r.Submitters, o.Submitters, func(a, b ed25519.PublicKey) bool { return bytes.Equal(a, b) })
 }

@@ -232,7 +232,7 @@ func TestJournalDamage(t *testing.T) {
 		if err := os.WriteFile(file, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := must(newState(testChain, public(admin)))(t)
+		s := must(newState(testGenesis(public(admin))))(t)
 		j, lost, err := openJournal(file, s.repeat)
 		if err != nil {
 			t.Fatal(err)
@@ -245,7 +245,7 @@ func TestJournalDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := int64(0)
-		if _, err := readJournal(bytes.NewReader(must(os.ReadFile(file))(t)), func(r *record) error { last = r.Height; return nil }); err != nil || last != 9 {
+		if _, err := readRecords(bytes.NewReader(must(os.ReadFile(file))(t)), journalMagic, func(r *record) error { last = r.Height; return nil }); err != nil || last != 9 {
 			t.Fatalf("appended record is not read back: last block %d, %v", last, err)
 		}
 		return s.height, lost
@@ -272,7 +272,7 @@ func TestJournalDamage(t *testing.T) {
 	if _, _, err := openJournal(file, nil); err == nil {
 		t.Error("a file that is no journal was opened")
 	}
-	if _, err := openApp(filepath.Join(dir, "state.journal"), "another-chain", public(admin), strictLog(t)); err == nil || !strings.Contains(err.Error(), "hint") {
+	if _, err := openApp(filepath.Join(dir, "state.journal"), testGenesisOf("another-chain", public(admin)), nil, strictLog(t)); err == nil || !strings.Contains(err.Error(), "hint") {
 		t.Errorf("journal of another chain: %v", err)
 	}
 }
@@ -295,18 +295,22 @@ func FuzzDecodeTx(f *testing.F) {
 	// Fixed keys: every fuzzing process must understand the others' inputs.
 	admin, gateway := ed25519.NewKeyFromSeed(make([]byte, 32)), ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32))
 	l := seededLog(f, "trailmark.example/acme/2026h1", bytes.Repeat([]byte{2}, 32))
-	genuine := [][]byte{l.register(admin, 2, gateway, admin), l.anchor(gateway, 12)}
+	genuine := [][]byte{l.register(admin, 2, gateway, admin), l.anchor(gateway, 12),
+		must(NewAnchors(testChain, gateway, l.checkpoint(12, rootOf(12))))(f),
+		must(NewAdmin(testChain, admin, 1, public(gateway)))(f),
+		must(NewProposal(testChain, testValidator, Proposal{Until: testGenesis(nil).Time.Unix() + 60, Change: Change{Kind: ChangeValidator, Key: public(admin), Power: 1, Name: "b"}}))(f),
+	}
 	for _, tx := range genuine {
 		f.Add(tx)
 	}
 	f.Add([]byte{0x85, 1, 1, 0x40, 0x40, 0x40})
-	s := must(newState(testChain, public(admin)))(f)
+	s := must(newState(testGenesis(public(admin))))(f)
 	b := s.begin(1)
 	if r := b.apply(l.register(admin, 1, gateway)); r != nil {
 		f.Fatal(r)
 	}
-	b.record.AppHash = must(b.appHash())(f)
-	if err := s.commit(b); err != nil {
+	opening := must(b.finish())(f)
+	if err := s.commit(b, opening); err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -340,8 +344,8 @@ func FuzzReadJournal(f *testing.F) {
 	f.Add(must(os.ReadFile(filepath.Join(dir, "j")))(f))
 	f.Add([]byte(journalMagic + "\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := must(newState(testChain, public(newKey(t))))(t)
-		end, err := readJournal(bytes.NewReader(b), s.repeat)
+		s := must(newState(testGenesis(public(newKey(t)))))(t)
+		end, err := readRecords(bytes.NewReader(b), journalMagic, s.repeat)
 		if end < 0 || end > int64(len(b)) {
 			t.Fatalf("end %d of %d bytes, %v", end, len(b), err)
 		}
