@@ -1,5 +1,5 @@
-// Command anchor checks evidence without asking any server of ours, and puts ledger
-// heads on chains.
+// Command anchor checks evidence without asking any server of ours, puts ledger
+// heads on chains, and runs a member of a consortium chain.
 package main
 
 import (
@@ -36,6 +36,17 @@ On Ethereum-style chains, where it signs and asks what you name:
   anchor status     how contract, ledger and submitter stand, and what it cost
   anchor pin        add a chain's blocks to a trust file, so that anchors are checked
 
+On a consortium chain (CometBFT), as one of its members or their guest:
+
+  anchor create     begin a chain with one validator
+  anchor node       run a member: validator or full node
+  anchor invite     what another organisation needs to join
+  anchor join       join by it
+  anchor vote       vote validators in and out
+  anchor register   name a ledger's keys, as the administrator
+  anchor status     how a chain and its ledgers stand
+  anchor prove      the proof that a ledger's head is on a chain
+
 Example: fetch a passport as a shopper's phone would, and check it
 
   curl -H 'Accept: application/vnd.trailmark.passport+cbor' -o item.passport \
@@ -66,9 +77,26 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "submit":
 		return submit(ctx, args, environ, stdout, stderr)
 	case "status":
+		if ofMember(args, environ) {
+			return memberStatus(ctx, args, environ, stdout)
+		}
 		return status(ctx, args, environ, stdout)
 	case "pin":
 		return pin(ctx, args, environ, stdout)
+	case "create":
+		return createChain(args, environ, stdout)
+	case "node":
+		return runNode(ctx, args, environ, stdout, stderr)
+	case "invite":
+		return invite(ctx, args, environ, stdout)
+	case "join":
+		return join(args, environ, stdout)
+	case "vote":
+		return vote(ctx, args, environ, stdout)
+	case "register":
+		return register(ctx, args, environ, stdout)
+	case "prove":
+		return prove(ctx, args, environ, stdout)
 	default:
 		return command.Usagef("unknown command %q; see anchor --help", name)
 	}

@@ -41,6 +41,108 @@ type lightVote struct {
 	Sig       [64]byte
 }
 
+// lightCommit is a comet-commit, the part of a header and a commit that both forms
+// of evidence have.
+type lightCommit struct {
+	_         struct{} `cbor:",toarray"`
+	Height    int64
+	Round     int64
+	Header    [14][]byte
+	PartTotal uint32
+	PartHash  [32]byte
+	Votes     []lightVote
+}
+
+// newLightCommit is about a header and a commit that verified.
+func newLightCommit(signed *types.SignedHeader) (*lightCommit, error) {
+	commit := signed.Commit
+	if n := len(commit.BlockID.PartSetHeader.Hash); n != 32 {
+		return nil, fmt.Errorf("part set hash of %d bytes, want 32", n)
+	}
+	header, err := headerLeaves(signed.Header)
+	if err != nil {
+		return nil, err
+	}
+	c := &lightCommit{
+		Height: commit.Height, Round: int64(commit.Round), Header: header,
+		PartTotal: commit.BlockID.PartSetHeader.Total, PartHash: [32]byte(commit.BlockID.PartSetHeader.Hash),
+	}
+	for i, s := range commit.Signatures {
+		if s.BlockIDFlag == types.BlockIDFlagAbsent {
+			continue
+		}
+		c.Votes = append(c.Votes, lightVote{
+			Validator: uint64(i), Flag: uint64(s.BlockIDFlag),
+			Seconds: s.Timestamp.Unix(), Nanos: int64(s.Timestamp.Nanosecond()), Sig: [64]byte(s.Signature),
+		})
+	}
+	return c, nil
+}
+
+// lightHistory is comet-evidence of version 2: an anchor in the history that the
+// app hash of a later block commits to, and how to get to that block's validators.
+type lightHistory struct {
+	_       struct{} `cbor:",toarray"`
+	Version uint64
+	Steps   []lightStep
+	Commit  *lightCommit
+	Height  int64
+	Block   [32]byte
+	Seconds int64
+	Nanos   int64
+	Size    uint64
+	Origins [32]byte
+	Rest    [32]byte
+	Index   uint64
+	Path    [][]byte
+}
+
+// lightStep is a commit by one set and the set that its header names for the next
+// block.
+type lightStep struct {
+	_      struct{} `cbor:",toarray"`
+	Commit *lightCommit
+	Next   []lightVoter
+}
+
+type lightVoter struct {
+	_     struct{} `cbor:",toarray"`
+	Key   []byte
+	Power int64
+}
+
+// Light returns the evidence of a proven anchor that a passport carries. It holds
+// the newest changes of the validators, as many as a verifier takes.
+func (p *Proof) Light() ([]byte, error) {
+	if !p.Found {
+		return nil, fmt.Errorf("origin %q was never anchored", p.Origin)
+	}
+	a := p.answer
+	out := lightHistory{
+		Version: 2, Steps: []lightStep{}, Height: p.Height, Block: p.Block, Seconds: a.Seconds, Nanos: a.Nanos,
+		Size: a.Anchors, Origins: a.Origins, Rest: a.Rest, Index: a.Index, Path: a.Path,
+	}
+	if out.Path == nil {
+		out.Path = [][]byte{}
+	}
+	var err error
+	if out.Commit, err = newLightCommit(p.signed); err != nil {
+		return nil, err
+	}
+	for _, s := range p.steps[max(0, len(p.steps)-maxSteps):] {
+		c, err := newLightCommit(s.signed)
+		if err != nil {
+			return nil, err
+		}
+		step := lightStep{Commit: c}
+		for _, v := range s.next.Validators {
+			step.Next = append(step.Next, lightVoter{Key: v.PubKey.Bytes(), Power: v.VotingPower})
+		}
+		out.Steps = append(out.Steps, step)
+	}
+	return dcbor.Marshal(&out)
+}
+
 // Light returns the evidence of an anchor in the compact form that a passport
 // carries and a phone checks. It fails unless CometBFT's own code accepts the
 // evidence, every signature in it included.
@@ -56,26 +158,15 @@ func (ev *Evidence) Light() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("evidence of block %d of chain %s: %w", ev.Height, ev.ChainID, err)
 	}
-	commit := signed.Commit
-	header, err := headerLeaves(signed.Header)
+	c, err := newLightCommit(signed)
 	if err != nil {
 		return nil, err
 	}
-	// The hashes and signatures have these sizes: they verified.
 	light := lightEvidence{
-		Version: 1, Height: commit.Height, Round: int64(commit.Round), Header: header,
-		PartTotal: commit.BlockID.PartSetHeader.Total, PartHash: [32]byte(commit.BlockID.PartSetHeader.Hash),
+		Version: 1, Height: c.Height, Round: c.Round, Header: c.Header,
+		PartTotal: c.PartTotal, PartHash: c.PartHash, Votes: c.Votes,
 		Submitter: [32]byte(t.Key), TxSig: [64]byte(t.Sig),
 		Index: uint64(ev.Index), Total: uint64(ev.Total),
-	}
-	for i, s := range commit.Signatures {
-		if s.BlockIDFlag == types.BlockIDFlagAbsent {
-			continue
-		}
-		light.Votes = append(light.Votes, lightVote{
-			Validator: uint64(i), Flag: uint64(s.BlockIDFlag),
-			Seconds: s.Timestamp.Unix(), Nanos: int64(s.Timestamp.Nanosecond()), Sig: [64]byte(s.Signature),
-		})
 	}
 	for _, a := range ev.Aunts {
 		light.Aunts = append(light.Aunts, [32]byte(a))
@@ -103,9 +194,6 @@ func (ev *Evidence) verify() (*types.SignedHeader, error) {
 	}
 	if hash := vals.Hash(); string(hash) != string(signed.ValidatorsHash) {
 		return nil, fmt.Errorf("validators hash to %x, the header has %x", hash, signed.ValidatorsHash)
-	}
-	if n := len(signed.Commit.BlockID.PartSetHeader.Hash); n != 32 {
-		return nil, fmt.Errorf("part set hash of %d bytes, want 32", n)
 	}
 	if err := vals.VerifyCommit(ev.ChainID, signed.Commit.BlockID, ev.Height, signed.Commit); err != nil {
 		return nil, err

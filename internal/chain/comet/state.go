@@ -340,12 +340,16 @@ func (b *batch) appHash() (hash [32]byte, o opening, err error) {
 }
 
 func (h *head) hash(version uint64) ([32]byte, error) {
+	b, err := h.encode(version)
+	return sha256.Sum256(b), err
+}
+
+func (h *head) encode(version uint64) ([]byte, error) {
 	fields := []any{h.reg.Origin, h.reg.LogKey, h.reg.Revision, h.reg.Submitters, h.count, h.last.size, h.last.root, h.fold}
 	if version >= stateVersion {
 		fields = append(fields, h.reg.NextKey)
 	}
-	b, err := dcbor.Marshal(fields)
-	return sha256.Sum256(b), err
+	return dcbor.Marshal(fields)
 }
 
 // turn begins an epoch if the block changed the validators. CometBFT lets new
@@ -459,7 +463,9 @@ func (s *state) rehash() ([32]byte, error) {
 	b := s.begin(s.height)
 	b.undated = s.undated
 	hash, o, err := b.appHash()
-	s.opening = o
+	// Which of the two the newest header shows is not in the journal; a chain at
+	// rest shows this one, and another has a block to come.
+	s.opening, s.shown = o, o
 	return hash, err
 }
 
