@@ -294,15 +294,13 @@ func register(ctx context.Context, args, environ []string, stdout io.Writer) err
 		return err
 	}
 	r := comet.Registration{LogKey: *logKey, NextKey: *next}
+	r.Origin, _, _ = strings.Cut(*logKey, "+") // no name of a note's key has one
 	for _, s := range list(*submitters) {
 		k, err := publicKey(s)
 		if err != nil {
 			return err
 		}
 		r.Submitters = append(r.Submitters, k)
-	}
-	if i := strings.LastIndex(*logKey, "+"); i > 9 {
-		r.Origin = (*logKey)[:i-9]
 	}
 	c, err := ownMember(ctx, *chain)
 	if err != nil {

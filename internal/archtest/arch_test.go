@@ -74,7 +74,7 @@ func TestArrows(t *testing.T) {
 		"gateway":           {"gateway", "internal", "statement", "trace", "passport"},
 		"anchor":            {"anchor", "internal/chain", "internal/command", "internal/dcbor", "passport", "statement", "trace"},
 		"firmware-sim":      {"firmware-sim", "internal/epc", "internal/llrp", "internal/r200", "internal/device", "internal/command", "internal/dcbor", "internal/est", "statement", "trace"},
-		"e2e":               {"e2e", "internal/command", "internal/epc", "internal/termqr", "passport", "statement", "trace", "internal/dcbor"},
+		"e2e":               {"e2e", "internal/chain", "internal/command", "internal/epc", "internal/termqr", "passport", "statement", "trace", "internal/dcbor"},
 		"internal/archtest": {},
 	}
 	for _, p := range list(t, nil, "./...") {

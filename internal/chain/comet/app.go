@@ -23,9 +23,10 @@ type app struct {
 	log           *slog.Logger
 	path          string // of the journal
 	snapshotEvery int64
-	pending       *batch   // between FinalizeBlock and Commit; CometBFT's consensus call owns it
-	opening       opening  // of pending's app hash
-	restore       *restore // of CometBFT's snapshot calls
+	steps         *stepStore // set before CometBFT starts
+	pending       *batch     // between FinalizeBlock and Commit; CometBFT's consensus call owns it
+	opening       opening    // of pending's app hash
+	restore       *restore   // of CometBFT's snapshot calls
 
 	mu        sync.RWMutex  // no reader sees half a block
 	journal   *journal      // guarded by mu for its place; only Commit appends

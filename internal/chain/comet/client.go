@@ -16,7 +16,9 @@ import (
 
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	"github.com/cometbft/cometbft/crypto/merkle"
+	cmtbytes "github.com/cometbft/cometbft/libs/bytes"
 	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
+	coretypes "github.com/cometbft/cometbft/rpc/core/types"
 	"github.com/cometbft/cometbft/types"
 
 	"trailmark/internal/dcbor"
@@ -108,6 +110,11 @@ func setOf(voters []Voter) (*types.ValidatorSet, error) {
 		return nil, errors.New("a validator is named twice")
 	}
 	return set, nil
+}
+
+// querier is the part of a member's RPC that answers from the state machine.
+type querier interface {
+	ABCIQuery(ctx context.Context, path string, data cmtbytes.HexBytes) (*coretypes.ResultABCIQuery, error)
 }
 
 // ChainID returns the chain's name.
@@ -204,7 +211,7 @@ func (c *Client) follow(ctx context.Context) error {
 		return fmt.Errorf("epochs of chain %s: %w", c.chain, err)
 	}
 	for _, e := range epochs {
-		signed, err := c.commit(ctx, e.From-1)
+		signed, err := getStep(ctx, c.rpc, c.chain, e.From-1)
 		if err != nil {
 			return err
 		}

@@ -67,7 +67,7 @@ func serve(c *cfg.Config, n *Network) {
 	}
 	// Rounds of a dead proposer are waited out; the others lengthen by the
 	// default deltas on a slow network.
-	c.Consensus.TimeoutPropose = 700 * time.Millisecond
+	c.Consensus.TimeoutPropose = 500 * time.Millisecond
 	c.Consensus.TimeoutPrevote = 300 * time.Millisecond
 	c.Consensus.TimeoutPrecommit = 300 * time.Millisecond
 	c.Consensus.PeerGossipSleepDuration = 20 * time.Millisecond

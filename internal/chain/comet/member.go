@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cometbft/cometbft/p2p"
@@ -179,9 +181,9 @@ func (m *Member) Public() ed25519.PublicKey { return m.Key.Public().(ed25519.Pub
 func (m *Member) Network(listen, external, rpc string, peers []string) *Network {
 	n := &Network{Listen: listen, External: external, RPC: rpc, Peers: peers}
 	if i := m.Invitation; i != nil {
-		n.Peers = append(n.Peers, i.Peers...)
+		n.Peers, n.Servers = append(n.Peers, i.Peers...), i.Servers
 		if len(i.Servers) > 0 && i.Height > fetchAbove {
-			servers := i.Servers
+			servers := slices.Clone(i.Servers)
 			if len(servers) == 1 {
 				servers = []string{servers[0], servers[0]} // CometBFT wants a witness
 			}
@@ -194,14 +196,15 @@ func (m *Member) Network(listen, external, rpc string, peers []string) *Network 
 	return n
 }
 
-// Invite makes an invitation to the chain as the member behind c sees it.
+// Invite makes an invitation to the chain as the member behind c sees it, which is
+// believed.
 func (c *Client) Invite(ctx context.Context, genesis []byte, peers, servers []string) (*Invitation, error) {
 	s, err := c.rpc.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
 	height := max(s.SyncInfo.LatestBlockHeight-2, 1) // whose commit is in a block
-	signed, _, err := c.header(ctx, height)
+	signed, err := c.commit(ctx, height)
 	if err != nil {
 		return nil, err
 	}
@@ -224,14 +227,21 @@ func DialTrusting(ctx context.Context, addr string) (*Client, error) {
 	if err := json.Unmarshal(r.Response.Value, &s); err != nil {
 		return nil, fmt.Errorf("member at %s: %w", addr, err)
 	}
-	page, per := 1, MaxValidators
-	vs, err := rpc.Validators(ctx, nil, &page, &per)
-	if err != nil {
-		return nil, fmt.Errorf("member at %s: %w", addr, err)
-	}
 	pins := Pins{ChainID: s.ChainID}
-	for _, v := range vs.Validators {
-		pins.Validators = append(pins.Validators, Voter{Key: v.PubKey.Bytes(), Power: v.VotingPower})
+	page, per := 1, MaxValidators
+	if vs, err := rpc.Validators(ctx, nil, &page, &per); err == nil {
+		for _, v := range vs.Validators {
+			pins.Validators = append(pins.Validators, Voter{Key: v.PubKey.Bytes(), Power: v.VotingPower})
+		}
+		return Dial(addr, pins)
+	}
+	// It has no block yet. What it is asked for then is its state.
+	for _, v := range s.Validators {
+		key, err := hex.DecodeString(v.Key)
+		if err != nil {
+			return nil, fmt.Errorf("member at %s: %w", addr, err)
+		}
+		pins.Validators = append(pins.Validators, Voter{Key: key, Power: int64(v.Power)})
 	}
 	return Dial(addr, pins)
 }

@@ -40,6 +40,7 @@ type Network struct {
 	External string   // host:port that peers are told, if it is another
 	Peers    []string // id@host:port, kept connected
 	RPC      string   // host:port of CometBFT's RPC; "" for none
+	Servers  []string // host:port of other members' RPC
 	Trust    *Trust   // fetch the state from peers instead of executing every block; only on the first start
 }
 
@@ -55,6 +56,7 @@ type Node struct {
 	conf    Config
 	app     *app
 	comet   *node.Node
+	steps   *stepStore
 	signer  *privval.FilePV   // the member's key; CometBFT's while it runs
 	env     *core.Environment // the stores behind comet
 	genesis *types.GenesisDoc
@@ -135,6 +137,8 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 	if n.app, err = openApp(filepath.Join(root, "data", "state.journal"), start, blocksOf(store.NewBlockStore(blocks)), conf.Log); err != nil {
 		return n, err
 	}
+	n.steps = &stepStore{dir: filepath.Join(root, "data", "steps"), blocks: store.NewBlockStore(blocks)}
+	n.app.steps = n.steps
 	nodeKey, err := p2p.LoadNodeKey(c.NodeKeyFile())
 	if err != nil {
 		return n, err
@@ -161,6 +165,9 @@ func Start(ctx context.Context, conf Config) (n *Node, err error) {
 			w.Wait()
 		}
 	}(n.halted, n.env.ConsensusState)
+	if conf.Network != nil && len(conf.Network.Servers) > 0 {
+		go n.fetchSteps(conf.Network.Servers)
+	}
 	if alone && !c.StateSync.Enable {
 		// The last block may have anchors whose time the next block fixes.
 		if waitErr := n.settle(ctx); waitErr != nil {

@@ -21,6 +21,7 @@ const (
 	queryStatus = "/trailmark/status"
 	queryProof  = "/trailmark/proof"
 	queryEpochs = "/trailmark/epochs"
+	queryStep   = "/trailmark/step"
 )
 
 // Codes of a query's answer.
@@ -108,6 +109,9 @@ type proofAnswer struct {
 }
 
 func (a *app) Query(_ context.Context, req *abci.RequestQuery) (*abci.ResponseQuery, error) {
+	if req.Path == queryStep {
+		return a.step(req.Data), nil
+	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	s := a.state
@@ -133,6 +137,23 @@ func (a *app) Query(_ context.Context, req *abci.RequestQuery) (*abci.ResponseQu
 		return &abci.ResponseQuery{Code: max(code, queryBad), Log: err.Error(), Height: s.height}, nil
 	}
 	return &abci.ResponseQuery{Value: value, Height: s.height}, nil
+}
+
+// step answers without the lock: it reads what consensus may be writing.
+func (a *app) step(data []byte) *abci.ResponseQuery {
+	var height int64
+	err := dcbor.UnmarshalMax(data, &height, 16)
+	if err == nil && a.steps == nil {
+		err = errors.New("not ready")
+	}
+	if err != nil {
+		return &abci.ResponseQuery{Code: queryBad, Log: err.Error()}
+	}
+	b, err := a.steps.get(height)
+	if err != nil {
+		return &abci.ResponseQuery{Code: queryNone, Log: fmt.Sprintf("block %d is not here", height)}
+	}
+	return &abci.ResponseQuery{Value: b}
 }
 
 func (s *state) status() Status {
