@@ -54,7 +54,7 @@ func Standing() []Case {
 	skipped.KeyStatus = true
 	// The trails of the old key are those of even number, the air's first.
 	rotated := Options{Rotated: &Rotation{}}
-	return append(append(append(evmStanding(), cosignedStanding()...), journeyStanding()...), []Case{
+	return append(slices.Concat(evmStanding(), epochStanding(), cosignedStanding(), journeyStanding()), []Case{
 		{Name: "kept"},
 		{Name: "brief", Options: Options{Brief: true}},
 		{Name: "beyond", Options: Options{Beyond: true}},
@@ -307,5 +307,5 @@ func Refused() []Case {
 	add(passport.CodeBlocks, "blocks-past-the-range", audit, func(p *pp, _ *tr) { p.Trails[0].Runs[0].First++ })
 	add(passport.CodeBlocks, "blocks-overlap", audit, func(p *pp, _ *tr) { p.Trails[0].Runs = append(p.Trails[0].Runs, p.Trails[0].Runs[0]) })
 	add(passport.CodeRange, "block-left-out-of-a-run", audit, func(p *pp, _ *tr) { r := &p.Trails[0].Runs[0]; r.Records = r.Records[:2] })
-	return append(append(append(out, evmRefused()...), cosignedRefused()...), journeyRefused()...)
+	return slices.Concat(out, evmRefused(), epochRefused(), cosignedRefused(), journeyRefused())
 }

@@ -24,6 +24,10 @@ func newChain(votes int) *chain {
 	for seed := range byte(4) {
 		c.keys = append(c.keys, ed25519.NewKeyFromSeed(bytes.Repeat([]byte{100 + seed}, ed25519.SeedSize)))
 	}
+	return c.sort()
+}
+
+func (c *chain) sort() *chain {
 	slices.SortFunc(c.keys, func(a, b ed25519.PrivateKey) int { // equal powers: by address
 		x, y := sha256.Sum256(a[32:]), sha256.Sum256(b[32:])
 		return bytes.Compare(x[:20], y[:20])
@@ -47,25 +51,42 @@ func (c *chain) anchor(note []byte, height uint64, ms int64) (*passport.Anchor, 
 	txHash := sha256.Sum256(tx)
 	data := statement.LeafHash(txHash[:])
 
+	header := c.header(height)
+	header[6] = message(1, data[:])
+	block := statement.RecordsRoot(header)
+
+	e := dcbor.AppendInt(dcbor.AppendArray(nil, 12), 1)
+	e = append(e, c.commit(header, height, ms)...)
+	e = dcbor.AppendBytes(dcbor.AppendBytes(e, submitter), txSig)
+	e = dcbor.AppendArray(dcbor.AppendInt(dcbor.AppendInt(e, 0), 1), 0) // the only transaction
+	return &passport.Anchor{Chain: Chain, Kind: passport.Comet, Height: height, Block: block, Time: ms}, e
+}
+
+// set is the hash of the validators.
+func (c *chain) set() []byte {
 	var validators [][]byte
 	for _, k := range c.keys {
 		key := message(1, k[32:]) // PublicKey.ed25519
 		validators = append(validators, append(message(1, key), varint(2, 1)...))
 	}
-	set := statement.RecordsRoot(validators)
+	h := statement.RecordsRoot(validators)
+	return h[:]
+}
+
+// header is one of these validators, with what else they sign of its real size.
+func (c *chain) header(height uint64) [][]byte {
 	header := make([][]byte, 14)
-	for i, size := range []int{2, 0, 0, 10, 70, 32, 0, 0, 32, 32, 32, 32, 32, 20} { // what the validators sign, of its real size
+	for i, size := range []int{2, 0, 0, 10, 70, 32, 0, 0, 32, 32, 32, 32, 32, 20} {
 		header[i] = message(1, bytes.Repeat([]byte{byte(i)}, size))
 	}
-	header[1], header[2] = message(1, []byte(Chain)), varint(1, height)
-	header[6], header[7] = message(1, data[:]), message(1, set[:])
-	block := statement.RecordsRoot(header)
-	parts := statement.Hash{0x9a}
+	header[1], header[2], header[7] = message(1, []byte(Chain)), varint(1, height), message(1, c.set())
+	return header
+}
 
-	e := dcbor.AppendArray(nil, 12)
-	e = dcbor.AppendInt(e, 1)
-	e = dcbor.AppendInt(e, int64(height))
-	e = dcbor.AppendInt(e, 0) // round
+// commit is height, round, header, part set and votes as evidence holds them.
+func (c *chain) commit(header [][]byte, height uint64, ms int64) []byte {
+	block, parts := statement.RecordsRoot(header), statement.Hash{0x9a}
+	e := dcbor.AppendInt(dcbor.AppendInt(nil, int64(height)), 0) // round
 	e = dcbor.AppendArray(e, len(header))
 	for _, leaf := range header {
 		e = dcbor.AppendBytes(e, leaf)
@@ -86,9 +107,7 @@ func (c *chain) anchor(note []byte, height uint64, ms int64) (*passport.Anchor, 
 		}
 		e = dcbor.AppendBytes(e, sig)
 	}
-	e = dcbor.AppendBytes(dcbor.AppendBytes(e, submitter), txSig)
-	e = dcbor.AppendArray(dcbor.AppendInt(dcbor.AppendInt(e, 0), 1), 0) // the only transaction
-	return &passport.Anchor{Chain: Chain, Kind: passport.Comet, Height: height, Block: block, Time: ms}, e
+	return e
 }
 
 // The forms of protobuf fields that CometBFT hashes and signs.

@@ -7,7 +7,8 @@
 // is taken on its word. What it does not promise: that the chain did not fork (a
 // third of the power can sign two blocks of one height), or that the pinned
 // validators are independent of each other. With one validator it is one party's
-// word. Evidence from a time when the chain had other validators is refused.
+// word. Evidence from a time when the chain had other validators
+// is refused, unless it brings the steps from the pinned ones to those (version 2).
 //
 // # Evidence
 //
@@ -48,6 +49,23 @@
 // of them must be what the verifier computes: 1 the chain id, 2 the height, 6 the
 // data hash (from the transaction and its path), 7 the validators hash (from the
 // pinned set). The others are whatever the validators signed.
+//
+// # Evidence of version 2
+//
+//	comet-evidence-2 = [version: 2, steps: [*16 comet-step], commit: comet-commit,
+//	                    height, block: bstr .size 32, seconds, nanos,   ; of the anchor's block
+//	                    size: uint, origins: bstr .size 32, rest: bstr .size 32,
+//	                    index: uint, path: [*40 bstr .size 32]]
+//	comet-commit = [height, round, header, parts, part-hash, votes]     ; as above
+//	comet-step   = [comet-commit, next: [1*64 [key: bstr .size 32, power: uint]]]
+//
+// proves the anchor in the history of all anchors that the app hash of a later
+// block commits to, by docs/wire-format.md. It needs neither the anchor's block
+// nor its transaction, and it may begin with steps: a commit by the validators
+// reached so far whose header names the next ones. A step that the validators
+// reached so far did not sign is one from before the pinned set and is passed
+// over. That the history holds no second root of one size is, like everything in
+// the state, what two thirds of the validators signed.
 //
 // # Time
 //
@@ -149,31 +167,38 @@ func parse(data []byte) (*evidence, error) {
 	switch {
 	case e.Version != 1:
 		return nil, fmt.Errorf("comet evidence version %d, want 1", e.Version)
-	case e.Height < 1 || e.Height > math.MaxInt64:
-		return nil, fmt.Errorf("height %d, want 1 to %d", e.Height, int64(math.MaxInt64))
-	case e.Round > math.MaxInt32:
-		return nil, fmt.Errorf("round %d, want at most %d", e.Round, math.MaxInt32)
-	case len(e.Votes) < 1 || len(e.Votes) > MaxValidators:
-		return nil, fmt.Errorf("%d votes, want 1 to %d", len(e.Votes), MaxValidators)
 	case e.Index >= e.Total || e.Total > math.MaxInt64 || len(e.Aunts) > maxAunts:
 		return nil, fmt.Errorf("transaction %d of %d with a path of %d hashes is out of bounds", e.Index, e.Total, len(e.Aunts))
 	}
+	return &e, e.checkCommit()
+}
+
+// checkCommit checks the form of the header and the votes.
+func (e *evidence) checkCommit() error {
+	switch {
+	case e.Height < 1 || e.Height > math.MaxInt64:
+		return fmt.Errorf("height %d, want 1 to %d", e.Height, int64(math.MaxInt64))
+	case e.Round > math.MaxInt32:
+		return fmt.Errorf("round %d, want at most %d", e.Round, math.MaxInt32)
+	case len(e.Votes) < 1 || len(e.Votes) > MaxValidators:
+		return fmt.Errorf("%d votes, want 1 to %d", len(e.Votes), MaxValidators)
+	}
 	for i, leaf := range e.Header {
 		if len(leaf) > maxLeaf {
-			return nil, fmt.Errorf("header field %d has %d bytes, want at most %d", i+1, len(leaf), maxLeaf)
+			return fmt.Errorf("header field %d has %d bytes, want at most %d", i+1, len(leaf), maxLeaf)
 		}
 	}
 	for i, v := range e.Votes {
 		switch {
 		case i > 0 && v.Validator <= e.Votes[i-1].Validator:
-			return nil, fmt.Errorf("vote of validator %d follows that of %d", v.Validator, e.Votes[i-1].Validator)
+			return fmt.Errorf("vote of validator %d follows that of %d", v.Validator, e.Votes[i-1].Validator)
 		case v.Flag != forBlock && v.Flag != forNil:
-			return nil, fmt.Errorf("vote %d has flag %d, want %d or %d", i, v.Flag, forBlock, forNil)
+			return fmt.Errorf("vote %d has flag %d, want %d or %d", i, v.Flag, forBlock, forNil)
 		case v.Seconds > maxSeconds || v.Nanos > 999999999:
-			return nil, fmt.Errorf("vote %d is at %d s %d ns, out of bounds", i, v.Seconds, v.Nanos)
+			return fmt.Errorf("vote %d is at %d s %d ns, out of bounds", i, v.Seconds, v.Nanos)
 		}
 	}
-	return &e, nil
+	return nil
 }
 
 // Verify checks that chain holds the anchor of the signed checkpoint note. It is
@@ -186,6 +211,9 @@ func Verify(chain Chain, note, data []byte) (Anchor, error) {
 	if len(note) > MaxNote {
 		return Anchor{}, fmt.Errorf("checkpoint note of %d bytes is over the limit of %d", len(note), MaxNote)
 	}
+	if len(data) > 1 && data[1] == 2 {
+		return verifyHistory(chain.ID, set, note, data)
+	}
 	e, err := parse(data)
 	if err != nil {
 		return Anchor{}, fmt.Errorf("comet evidence: %w", err)
@@ -194,13 +222,23 @@ func Verify(chain Chain, note, data []byte) (Anchor, error) {
 	if err != nil {
 		return Anchor{}, err
 	}
+	a, err := e.signed(chain.ID, set, block)
+	if err != nil {
+		return Anchor{}, err
+	}
+	a.Time = e.time(set)
+	return a, nil
+}
+
+// signed counts the votes on the block and wants over two thirds of the power.
+func (e *evidence) signed(chainID string, set *set, block [32]byte) (Anchor, error) {
 	a := Anchor{Height: e.Height, Block: block, Validators: len(set.validators), Power: set.power}
 	for _, v := range e.Votes {
 		if v.Validator >= uint64(len(set.validators)) {
-			return Anchor{}, fmt.Errorf("vote of validator %d, the pinned set has %d", v.Validator, len(set.validators))
+			return Anchor{}, fmt.Errorf("vote of validator %d, the set has %d", v.Validator, len(set.validators))
 		}
 		val := set.validators[v.Validator]
-		if !ed25519.Verify(val.Key, e.signBytes(chain.ID, block, v), v.Sig[:]) {
+		if !ed25519.Verify(val.Key, e.signBytes(chainID, block, v), v.Sig[:]) {
 			return Anchor{}, fmt.Errorf("vote of validator %d (%x) on block %d carries a wrong signature", v.Validator, val.Key, e.Height)
 		}
 		if v.Flag == forBlock {
@@ -211,7 +249,6 @@ func Verify(chain Chain, note, data []byte) (Anchor, error) {
 	if 3*a.Signed <= 2*a.Power {
 		return Anchor{}, fmt.Errorf("block %d is signed by power %d of %d, want over two thirds", e.Height, a.Signed, a.Power)
 	}
-	a.Time = e.time(set)
 	return a, nil
 }
 
@@ -222,18 +259,27 @@ func (e *evidence) block(chainID string, set *set, note []byte) ([32]byte, error
 	if err != nil {
 		return [32]byte{}, err
 	}
-	switch {
-	case !bytes.Equal(e.Header[1], protoBytes(nil, 1, []byte(chainID))):
-		return [32]byte{}, fmt.Errorf("header is not of chain %q", chainID)
-	case !bytes.Equal(e.Header[2], protoUint(nil, 1, e.Height)):
-		return [32]byte{}, fmt.Errorf("header is not of height %d", e.Height)
-	case !bytes.Equal(e.Header[7], protoBytes(nil, 1, set.hash[:])):
-		return [32]byte{}, fmt.Errorf("header names other validators than the %d pinned ones, which hash to %x\n"+
-			"hint: the chain has changed its validators, or the trust file names the wrong ones", len(set.validators), set.hash)
-	case !bytes.Equal(e.Header[6], protoBytes(nil, 1, data[:])):
+	if err := e.of(chainID, set); err != nil {
+		return [32]byte{}, err
+	}
+	if !bytes.Equal(e.Header[6], protoBytes(nil, 1, data[:])) {
 		return [32]byte{}, fmt.Errorf("block %d does not hold the anchor of this checkpoint", e.Height)
 	}
 	return treeHash(e.Header[:]), nil
+}
+
+// of checks that the header is of this chain, height and validator set.
+func (e *evidence) of(chainID string, set *set) error {
+	switch {
+	case !bytes.Equal(e.Header[1], protoBytes(nil, 1, []byte(chainID))):
+		return fmt.Errorf("header is not of chain %q", chainID)
+	case !bytes.Equal(e.Header[2], protoUint(nil, 1, e.Height)):
+		return fmt.Errorf("header is not of height %d", e.Height)
+	case !bytes.Equal(e.Header[7], protoBytes(nil, 1, set.hash[:])):
+		return fmt.Errorf("header names other validators than the %d expected, which hash to %x\n"+
+			"hint: the chain has changed its validators, or the trust file names the wrong ones", len(set.validators), set.hash)
+	}
+	return nil
 }
 
 // time is CometBFT's weighted median of the votes.

@@ -434,7 +434,7 @@ func TestSignedNonsense(t *testing.T) {
 		"total":                {func(e *evidence) { e.Total = 1 << 63 }, "out of bounds"},
 		"33 aunts":             {func(e *evidence) { e.Aunts = make([][32]byte, 33) }, "out of bounds"},
 		"2 aunts":              {func(e *evidence) { e.Aunts = make([][32]byte, 2) }, "path of transaction"},
-		"version 2":            {func(e *evidence) { e.Version = 2 }, "version 2"},
+		"version 3":            {func(e *evidence) { e.Version = 3 }, "version 3"},
 	} {
 		e, note, err := v.ours()
 		if err != nil {

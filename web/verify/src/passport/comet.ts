@@ -4,18 +4,19 @@
 // voting power signed a block that holds exactly this note.
 
 import { compare, concat, equal, hex, utf8 } from "../bytes.ts";
-import { between, big, bytesHead, bytesOf, decode, hash, list, maxInt, one, sized, tuple, uint, uint32, type Of } from "../cbor.ts";
+import { between, big, bytesHead, bytesOf, decode, hash, list, maxInt, sized, tuple, uint, uint32, type Of } from "../cbor.ts";
 import { edPublicKey, edVerify, type EdPoint } from "../ed25519.ts";
 import { fail, need } from "../fail.ts";
 import { sha256 } from "../hash.ts";
 import { rootFromPath, treeRoot } from "../tree.ts";
 import type { Anchor, Chain } from "./format.ts";
 import { comet } from "./kinds.ts";
+import { version } from "#version";
 
 const maxBytes = 16384; // of evidence, and of a note
 const forBlock = 2;
 
-const readVote = tuple({
+export const readVote = tuple({
   validator: uint,
   flag: between(forBlock, 3), // 3: for nil
   seconds: between(0, 253402300799),
@@ -27,7 +28,7 @@ const readVote = tuple({
 // shape of a path, and may be anything below 2^63.
 type Proof = Of<typeof readProof>;
 const readProof = tuple({
-  version: one,
+  version,
   height: between(1, maxInt),
   round: between(0, 2147483647),
   header: list(bytesOf(0, 128), 14, 14),
@@ -41,10 +42,10 @@ const readProof = tuple({
   aunts: list(hash, 0, 32),
 });
 
-interface Validator {
+export interface Validator {
   key: Uint8Array;
   point: EdPoint;
-  power: number;
+  power: bigint;
   address: Uint8Array;
 }
 
@@ -52,57 +53,57 @@ interface Validator {
 export function verifyComet(chain: Chain, note: Uint8Array, evidence: Uint8Array): Anchor {
   const id = utf8(chain.id);
   need(id.length > 0 && id.length <= 50 && note.length <= maxBytes, "chain id or note out of bounds");
-  const set = validators(chain);
+  const set = validators(chain.keys);
   const e = decode(evidence, readProof, maxBytes);
   const block = blockHash(e, id, set, note);
-  let signed = 0n;
-  let power = 0n;
-  for (const v of set) power += BigInt(v.power);
-  e.votes.forEach((v, i) => {
-    need(v.validator < set.length && (i === 0 || v.validator > e.votes[i - 1].validator), "votes are not of the pinned set, rising");
-    const { point, key, power } = set[v.validator];
-    need(edVerify(point, key, signBytes(e, id, block, v), v.signature), "vote carries a wrong signature");
-    if (v.flag === forBlock) signed += BigInt(power);
-  });
-  need(signed * 3n > power * 2n, "block is not signed by over two thirds");
+  let over = 0n; // three times the power that signed, less twice all of it
+  let before = -1;
+  for (const v of set) over -= v.power * 2n;
+  for (const v of e.votes) {
+    const by = set[v.validator];
+    need(by && v.validator > before, "votes are not of the pinned set, rising");
+    before = v.validator;
+    need(edVerify(by.point, by.key, signBytes(e, id, block, v), v.signature), "vote carries a wrong signature");
+    if (v.flag === forBlock) over += by.power * 3n;
+  }
+  need(over > 0n, "block is not signed by over two thirds");
   return { chain: chain.id, kind: comet, height: e.height, block, time: medianTime(e, set) };
 }
 
-/** The pinned set in CometBFT's order: falling power, then rising address. */
-function validators(chain: Chain): Validator[] {
-  const keys = chain.keys;
+/** A set, of which the caller knows that it is not empty, in CometBFT's order: falling power, then rising address. */
+export function validators(keys: Chain["keys"]): Validator[] {
   need(
-    keys.length > 0 && keys.length <= 64 && new Set(keys.map((k) => hex(k.key))).size === keys.length,
+    keys.length <= 64 && new Set(keys.map((k) => hex(k.key))).size === keys.length,
     "validators out of bounds or named twice",
   );
   return keys
-    .map(({ key, power }) => ({ key, power, point: edPublicKey(key), address: sha256(key).subarray(0, 20) }))
-    .sort((a, b) => b.power - a.power || compare(a.address, b.address));
+    .map(({ key, power }) => ({ key, power: BigInt(power), point: edPublicKey(key), address: sha256(key).subarray(0, 20) }))
+    .sort((a, b) => Number(b.power - a.power) || compare(a.address, b.address));
 }
 
 /** The hash of the block, if it is of this chain, height and set and holds the anchor of note. */
 function blockHash(e: Proof, id: Uint8Array, set: Validator[], note: Uint8Array): Uint8Array {
   const tx = concat([0x85, 1, 1], bytesHead(note.length), note, bytesHead(32), e.submitter, bytesHead(64), e.signature);
   const data = rootFromPath(sha256(tx), e.index, e.total, e.aunts);
-  const simple = set.map((v) => concat(field(1, field(1, v.key)), number(2, v.power)));
-  const want: [number, Uint8Array][] = [
-    [1, field(1, id)],
-    [2, number(1, e.height)],
-    [6, field(1, data)],
-    [7, field(1, treeRoot(simple))],
-  ];
-  for (const [i, b] of want) need(equal(e.header[i], b), "block is not of this chain, height or set, or lacks the note");
-  return treeRoot(e.header);
+  const simple = set.map((v) => concat(field(1, field(1, v.key)), number(2, Number(v.power))));
+  const { header } = e;
+  need(
+    equal(header[1], field(1, id)) &&
+      equal(header[2], number(1, e.height)) &&
+      equal(header[6], field(1, data)) &&
+      equal(header[7], field(1, treeRoot(simple))),
+    "block is not of this chain, height or set, or lacks the note",
+  );
+  return treeRoot(header);
 }
 
 /** The CanonicalVote of a precommit with its length in front: what a validator signs. */
-function signBytes(e: Proof, id: Uint8Array, block: Uint8Array, v: Proof["votes"][0]): Uint8Array {
-  const parts = concat(number(1, e.parts), field(2, e.partHash));
+export function signBytes(e: Pick<Proof, "height" | "round" | "parts" | "partHash">, id: Uint8Array, block: Uint8Array, v: Proof["votes"][0]): Uint8Array {
   const b = concat(
-    number(1, 2), // SIGNED_MSG_TYPE_PRECOMMIT
+    [8, 2], // type: SIGNED_MSG_TYPE_PRECOMMIT
     fixed(2, e.height),
     fixed(3, e.round),
-    v.flag === forBlock ? field(4, concat(field(1, block), field(2, parts))) : [],
+    v.flag === forBlock ? field(4, concat(field(1, block), field(2, concat(number(1, e.parts), field(2, e.partHash))))) : [],
     field(5, concat(number(1, v.seconds), number(2, v.nanos))),
     field(6, id),
   );
@@ -113,12 +114,11 @@ function signBytes(e: Proof, id: Uint8Array, block: Uint8Array, v: Proof["votes"
 function medianTime(e: Proof, set: Validator[]): number {
   const votes = e.votes.slice().sort((a, b) => a.seconds - b.seconds || a.nanos - b.nanos);
   let left = 0n;
-  for (const v of votes) left += BigInt(set[v.validator].power);
+  for (const v of votes) left += set[v.validator].power;
   left /= 2n;
   for (const v of votes) {
-    const power = BigInt(set[v.validator].power);
-    if (left <= power) return v.seconds * 1000 + Math.floor(v.nanos / 1000000);
-    left -= power;
+    left -= set[v.validator].power;
+    if (left <= 0n) return v.seconds * 1000 + Math.floor(v.nanos / 1000000);
   }
   fail("no votes");
 }
@@ -129,7 +129,7 @@ function varint(n: number): number[] {
   return n > 127 ? [(n % 128) + 128, ...varint(Math.floor(n / 128))] : [n];
 }
 
-function number(key: number, n: number): Uint8Array {
+export function number(key: number, n: number): Uint8Array {
   return concat(n === 0 ? [] : [key << 3, ...varint(n)]);
 }
 
@@ -137,6 +137,6 @@ function fixed(key: number, n: number): number[] {
   return n === 0 ? [] : [(key << 3) | 1, ...[0, 1, 2, 3, 4, 5, 6, 7].map((i) => Math.floor(n / 256 ** i) % 256)];
 }
 
-function field(key: number, b: Uint8Array): Uint8Array {
+export function field(key: number, b: Uint8Array): Uint8Array {
   return concat([(key << 3) | 2], varint(b.length), b);
 }

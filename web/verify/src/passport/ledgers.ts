@@ -9,7 +9,7 @@ import { verifyRoot } from "../receipt.ts";
 import { parseStatement } from "../statement.ts";
 import { openMulti } from "../tree.ts";
 import type { Check, Proven } from "./check.ts";
-import { verifyComet } from "./comet.ts";
+import { verifyComet } from "#comet";
 import { pins, verifyEvm } from "#evm";
 import { journey } from "#journey";
 import type { Anchor, Chain } from "./format.ts";
