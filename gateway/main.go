@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -144,9 +145,10 @@ func serve(ctx context.Context, args, environ []string, stdout, stderr io.Writer
 	f.StringVar(&c.ESTURL, "est-url", c.ESTURL, "`URL` where devices reach --est (default https://<est>)")
 	f.StringVar(&c.Metrics, "metrics", "", "loopback `address:port` of figures for Prometheus, as 127.0.0.1:9101 (default: none)")
 	f.StringVar(&c.OTLP, "otlp", "", "`URL` of an OpenTelemetry collector to send traces to, as http://127.0.0.1:4318 (default: none)")
+	f.StringVar(&c.ChainTrust, "chain-trust", "", "trust `file` that pins the validators of --chain comet://…, the first time (default authority/trust.cbor of the folder)")
 	f.BoolVar(&c.AuditOpen, "audit-open", false, "give every reading of an item's journey to whoever can reach the pages; always so on loopback without --base")
 	f.DurationVar(&c.AnchorEvery, "anchor-every", c.AnchorEvery, "how often the ledger's head is put on the chain")
-	f.Func("chain", "also anchor on the chain of this `URL`, evm+https://rpc,https://rpc2#0xcontract,chain=1; repeated for several;\noptions after # are told by anchor deploy --help", list(&c.Chains.URLs))
+	f.Func("chain", "also anchor on the chain of this `URL`, evm+https://rpc,https://rpc2#0xcontract,chain=1; repeated for several;\noptions after # are told by anchor deploy --help.\ncomet://host:port instead of the embedded validator: a member of a consortium's chain, which is not believed", chainURL(&c))
 	f.Func("chain-key", "keystore `file` of the key that pays for --chain, or web3signer+http://host:port#0xaddress or clef+…; once for all\nchains or once for each", list(&c.Chains.Keys))
 	f.Func("chain-passphrase", "`file` whose first line opens the keystore file; once for all chains or once for each", list(&c.Chains.Passphrases))
 	f.DurationVar(&c.Chains.Every, "chain-every", c.Chains.Every, "how often the ledger's head is put on each --chain")
@@ -182,6 +184,21 @@ func list(to *[]string) func(string) error {
 			return errors.New("it is empty")
 		}
 		*to = append(*to, s)
+		return nil
+	}
+}
+
+// chainURL takes a consortium's member apart from the EVM chains.
+func chainURL(c *app.Config) func(string) error {
+	evm := list(&c.Chains.URLs)
+	return func(url string) error {
+		if !strings.HasPrefix(url, "comet://") {
+			return evm(url)
+		}
+		if c.Chain != "" {
+			return fmt.Errorf("%s and %s: one member of one consortium", c.Chain, url)
+		}
+		c.Chain = url
 		return nil
 	}
 }

@@ -29,6 +29,8 @@ type Options struct {
 	MQTT string
 	Base string // public URL, "" for the gateway's own
 
+	Chain string // comet://host:port of a consortium's member, "" for the gateway's own chain
+
 	Every, Seal, Anchor time.Duration // sampling, frames, anchors
 	Sim                 []string      // further flags of firmware-sim run
 	Gateway             []string      // further flags of gateway run, read at each start
@@ -148,6 +150,9 @@ func (s *Stage) StartGateway(ctx context.Context) error {
 	args := []string{"run", "--dir", s.Dir, "--http", s.HTTP, "--est", s.EST, "--mqtt", s.MQTT, "--anchor-every", s.Anchor.String()}
 	if s.Base != "" {
 		args = append(args, "--base", s.Base)
+	}
+	if s.Chain != "" {
+		args = append(args, "--chain", s.Chain)
 	}
 	c, err := s.spawn("gateway", append(args, s.Gateway...)...)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -34,7 +35,7 @@ func (g *gateway) chainKey(name string) (ed25519.PrivateKey, error) {
 	return priv, nil
 }
 
-// startChain starts the embedded validator.
+// startChain starts the embedded validator, or goes over to a consortium's chain.
 func (g *gateway) startChain(ctx context.Context, own string) error {
 	admin, err := g.chainKey(adminKey)
 	if err != nil {
@@ -44,17 +45,26 @@ func (g *gateway) startChain(ctx context.Context, own string) error {
 	if err != nil {
 		return err
 	}
+	if g.conf.Chain != "" {
+		return g.consortium(ctx, own, submitter)
+	}
+	if _, err := os.Stat(filepath.Join(own, chainTrustFile)); err == nil {
+		return errors.New("this gateway anchors on a consortium's chain\nhint: --chain comet://host:port; its own validator would sign a second history")
+	}
 	if g.node, err = comet.Start(ctx, comet.Config{Home: filepath.Join(own, "chain"), ChainID: g.org.ChainID,
 		Admin: admin.Public().(ed25519.PublicKey), Log: g.log}); err != nil {
 		return err
 	}
-	g.chain = anchoring.NewComet(g.node, submitter)
+	g.blocks, g.chain = g.node, anchoring.NewComet(g.node, submitter)
 	return nil
 }
 
 // register makes a ledger known to the chain, which takes its checkpoints from then
 // on.
 func (g *gateway) register(ctx context.Context, origin string) error {
+	if g.remote != nil {
+		return g.registerRemote(ctx, origin)
+	}
 	if _, known := g.node.Registration(origin); known {
 		return nil
 	}
@@ -131,10 +141,15 @@ func (g *gateway) guardAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := anchoring.GuardTree(ctx, g.chain, b.Origin(), size, func(ctx context.Context, n uint64) ([32]byte, bool, error) {
+		rootAt := func(ctx context.Context, n uint64) ([32]byte, bool, error) {
 			root, err := b.Root(ctx, n)
 			return root, err == nil, err
-		}); err != nil {
+		}
+		err = anchoring.GuardTree(ctx, g.chain, b.Origin(), size, rootAt)
+		if errors.Is(err, comet.ErrUnregistered) { // a new ledger, or a member that hides one
+			err = g.guardRecorded(ctx, b.Origin(), size, rootAt)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -51,6 +51,8 @@ type Config struct {
 	CheckpointEvery time.Duration
 	Chains          ChainsConfig
 	Witnesses       int              // devices that are asked to cosign a checkpoint before it is anchored
+	Chain           string           // comet://host:port of a consortium's member; "" for the embedded validator
+	ChainTrust      string           // trust file that pins its validators, the first time
 	Now             func() time.Time // by which half-years end; nil: time.Now
 	Metrics         string           // loopback address:port of the figures for Prometheus, "": none
 	OTLP            string           // URL of an OpenTelemetry collector, "": none
@@ -96,7 +98,9 @@ type gateway struct {
 	store     *store.Store
 	shelf     *shard.Shelf
 	signer    crypto.Signer // the log key
-	node      *comet.Node
+	node      *comet.Node   // embedded; nil with a consortium
+	remote    *comet.Remote // of a consortium; nil with an embedded validator
+	blocks    chainReader   // either
 	chain     anchoring.Chain
 	runner    atomic.Pointer[anchoring.Runner] // of the ledger that is being anchored
 	others    []*otherChain                    // set before Run starts anything
@@ -198,8 +202,12 @@ func Run(ctx context.Context, conf Config, log *slog.Logger, ready func(Ready)) 
 	work.Go(func() error { return g.alarms.engine.Run(ctx) })
 	work.Go(func() error { return sender(g).Run(ctx) })
 	work.Go(func() error {
+		var halted <-chan struct{} // never, of a chain that is elsewhere
+		if g.node != nil {
+			halted = g.node.Halted()
+		}
 		select {
-		case <-g.node.Halted():
+		case <-halted:
 			if ctx.Err() == nil {
 				return errors.New("the chain's validator stopped; see the log above")
 			}
@@ -276,7 +284,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	// It pins ten years ahead: a ledger that begins while the gateway runs is in it.
-	g.trust = g.org.Trust(authorities, g.logKey, books[len(books)-1].Origin, voters(g.node)...)
+	g.trust = g.org.Trust(authorities, g.logKey, books[len(books)-1].Origin, g.voters()...)
 	if err := writeTrust(g.conf.Dir, g.trust); err != nil {
 		return err
 	}
@@ -317,7 +325,7 @@ func (g *gateway) open(ctx context.Context) (err error) {
 		return err
 	}
 	g.products = product.NewCatalogue(g.store)
-	g.journey = journey.New(g.store, g.shelf, receipts, prover{g.node, &g.trust.Chains[0]}, g.log)
+	g.journey = journey.New(g.store, g.shelf, receipts, g.prover(), g.log)
 	g.journey.Products = g.products
 	if _, err := g.nextRunner(ctx, nil); err != nil {
 		return err

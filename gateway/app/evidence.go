@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"trailmark/gateway/internal/journey"
 	"trailmark/gateway/internal/store"
 	"trailmark/internal/chain/comet"
 	"trailmark/passport"
@@ -32,9 +33,23 @@ func (w prover) Evidence(ctx context.Context, a store.Anchor) (passport.Anchor, 
 	return proven, proof, err
 }
 
+// witness proves anchors of the chain that the gateway uses.
+func (g *gateway) prover() journey.Chain {
+	if g.remote != nil {
+		return remoteProver{g.remote, &g.trust.Chains[0]}
+	}
+	return prover{g.node, &g.trust.Chains[0]}
+}
+
 // voters are the chain's validators as a trust file pins them.
-func voters(node *comet.Node) (out []passport.Validator) {
-	for _, v := range node.Voters() {
+func (g *gateway) voters() (out []passport.Validator) {
+	all := []comet.Voter(nil)
+	if g.remote != nil {
+		all = g.remote.Voters()
+	} else {
+		all = g.node.Voters()
+	}
+	for _, v := range all {
 		p := passport.Validator{Power: uint64(v.Power)}
 		copy(p.Key[:], v.Key)
 		out = append(out, p)

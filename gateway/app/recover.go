@@ -115,7 +115,10 @@ func (g *gateway) toRecover(ctx context.Context, b shard.Book) (book recovery.Bo
 	case !errors.Is(err, fs.ErrNotExist):
 		return book, err
 	}
-	head, ok, err := g.node.Head(b.Origin())
+	head, ok, err := g.blocks.Head(b.Origin())
+	if errors.Is(err, comet.ErrUnregistered) { // a new ledger of a consortium's chain
+		err = nil
+	}
 	if ok {
 		book.Anchored = []uint64{head.Size}
 	}
@@ -227,17 +230,17 @@ func (g *gateway) recordAnchorsOf(ctx context.Context, origin string) error {
 		return err
 	}
 	for next := last.Size + 1; ; {
-		anchors, err := g.node.Anchors(origin, next, page)
+		anchors, err := g.blocks.Anchors(origin, next, page)
 		if err != nil || len(anchors) == 0 {
 			return err
 		}
 		if err := g.store.Update(ctx, func(tx *store.Tx) error {
 			for _, a := range anchors {
-				note, err := comet.Note(a.Tx, "")
+				note, err := comet.Note(a.Tx, a.Origin)
 				if err != nil {
 					return err
 				}
-				if err := tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: g.node.ChainID(), Root: a.Root, Height: a.Height,
+				if err := tx.AddAnchor(store.Anchor{Size: a.Size, Origin: a.Origin, Chain: g.blocks.ChainID(), Root: a.Root, Height: a.Height,
 					Time: a.Time.UnixMilli(), Block: a.BlockHash[:], Tx: a.Tx, Note: note}); err != nil {
 					return err
 				}

@@ -84,7 +84,7 @@ func (g *gateway) status(ctx context.Context) (st api.Status, err error) {
 	} else {
 		lag += st.Ledger.Entries
 	}
-	st.Anchors = []api.Anchor{{Chain: r.Chain.ChainID, Validators: uint64(r.Chain.Validators), Height: uint64(g.node.Height()),
+	st.Anchors = []api.Anchor{{Chain: r.Chain.ChainID, Validators: uint64(r.Chain.Validators), Height: uint64(g.blocks.Height()),
 		Size: r.Last.Size, At: millis(r.Last.Time), Lag: lag, Trouble: r.Error}}
 	if len(g.others) > 0 {
 		readings, err := g.store.Readings(ctx)

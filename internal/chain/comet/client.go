@@ -160,6 +160,16 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, json.Unmarshal(b, &s)
 }
 
+// Follow proves the member's newest block, and so who votes now.
+func (c *Client) Follow(ctx context.Context) error {
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	_, _, err = c.header(ctx, s.Height)
+	return err
+}
+
 // header returns the header of a block if the set of its epoch signed it.
 func (c *Client) header(ctx context.Context, height int64) (*types.SignedHeader, *types.ValidatorSet, error) {
 	signed, err := c.commit(ctx, height)

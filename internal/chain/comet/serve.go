@@ -22,7 +22,11 @@ const (
 	queryProof  = "/trailmark/proof"
 	queryEpochs = "/trailmark/epochs"
 	queryStep   = "/trailmark/step"
+	querySizes  = "/trailmark/sizes"
 )
+
+// maxSizes bounds an answer about sizes.
+const maxSizes = 4096
 
 // Codes of a query's answer.
 const (
@@ -121,6 +125,20 @@ func (a *app) Query(_ context.Context, req *abci.RequestQuery) (*abci.ResponseQu
 		value, err = json.Marshal(s.status())
 	case queryEpochs:
 		value, err = dcbor.Marshal(s.gov.epochs)
+	case querySizes:
+		var r proofRequest
+		if err := dcbor.UnmarshalMax(req.Data, &r, MaxTx); err != nil {
+			return &abci.ResponseQuery{Code: queryBad, Log: err.Error()}, nil
+		}
+		var sizes []uint64
+		if o := s.origins[hashOf(r.Origin)]; o != nil {
+			for _, e := range o.history[o.from(r.Size):] {
+				if sizes = append(sizes, e.size); len(sizes) == maxSizes {
+					break
+				}
+			}
+		}
+		value, err = dcbor.Marshal(sizes)
 	case queryProof:
 		var r proofRequest
 		if err := dcbor.UnmarshalMax(req.Data, &r, MaxTx); err != nil {
