@@ -35,8 +35,8 @@ web/dist/verify/cli.mjs: web/node_modules/.stamp web/build.mjs web/esbuild.mjs w
 test: build ## every test that fits in ten minutes, with the race detector
 	@bash e2e/test.sh
 
-test-long: build ## the agent's budget, a month without a gateway, a gateway's ten years (40 minutes; root for the card)
-	TRAILMARK_LONG=1 $(GO) test -count=1 -timeout 60m -v -run '^(TestAgentBudget|TestOffline|TestOfflineMonth)$$' ./agent/internal/outbox ./e2e
+test-long: build ## the agent's budget, a month without a gateway, a chain of several, a gateway's ten years (an hour; root for the card)
+	TRAILMARK_LONG=1 $(GO) test -count=1 -timeout 60m -v -run '^(TestAgentBudget|TestOffline|TestOfflineMonth|TestConsortium|TestKill|TestMillionAnchors|TestFlippedValues)$$' ./agent/internal/outbox ./internal/chain/comet ./gateway/internal/fsck ./e2e
 	TRAILMARK_LONG=1 $(GO) test -count=1 -timeout 60m -v -run '^(TestRangeProofOfAnyWindow|TestJourneyIsFound)$$' ./gateway/internal/store ./gateway/internal/journey
 
 test-geth: ## the submitter on a real geth that is killed and forgets (builds geth: some minutes)
