@@ -26,7 +26,7 @@ the folder. The administrator's key registers ledgers later; only its public hal
 is needed here.
 
 A chain that a gateway keeps for itself need not be created: stop the gateway, and
-give anchor node the folder data/<gateway>/chain.
+give anchor node the folder data/gateway/chain.
 
 Example:
 
