@@ -60,6 +60,9 @@ func (g *gate) crowd(n int) {
 // item with a thousand sightings in a store of ten million; guarded five times
 // that, and at the short size the same.
 func TestJourneyIsFound(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes the time that is measured here; make test runs this apart, without it")
+	}
 	others, guard, runs := 100_000, 500*time.Millisecond, 20
 	if os.Getenv("TRAILMARK_LONG") != "" {
 		others, runs = 10_000_000, 200
