@@ -418,6 +418,9 @@ func (c *Client) Tx(ctx context.Context, d Dated) ([]byte, error) {
 	return nil, fmt.Errorf("block %d of chain %s lacks the anchor of %q at size %d", d.Height, c.chain, d.Origin, d.Size)
 }
 
+// hearsay is how long a vote waits for its proposal to reach the member that is asked.
+const hearsay = 5 * time.Second
+
 // Vote submits a proposal, or a vote for one, and returns how that stands when
 // the member shows it.
 func (c *Client) Vote(ctx context.Context, raw []byte, id [32]byte) (v StatusVote, err error) {
@@ -425,8 +428,19 @@ func (c *Client) Vote(ctx context.Context, raw []byte, id [32]byte) (v StatusVot
 	if err != nil {
 		return v, err
 	}
-	if err := c.Submit(ctx, raw); err != nil {
-		return v, err
+	// What another member took in a moment ago may not have reached this one.
+	for end := time.Now().Add(hearsay); ; {
+		var r *Refusal
+		if err := c.Submit(ctx, raw); err == nil {
+			break
+		} else if !errors.As(err, &r) || r.Code != CodeExpired || time.Now().After(end) {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
 	err = c.until(ctx, func() (bool, error) {
 		v, err = c.vote(ctx, id)
