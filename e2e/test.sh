@@ -21,6 +21,8 @@ want gcc gcc libc6-dev
 want pdftotext poppler-utils
 want swtpm swtpm
 want curl curl
+want qemu-arm-static qemu-user-static
+want tshark tshark
 want openssl openssl
 want /usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf fonts-droid-fallback
 if command -v gcc >/dev/null; then export CGO_ENABLED=1; else race=(); echo "test: no C compiler: the race detector is left out"; fi
